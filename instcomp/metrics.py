@@ -3,18 +3,18 @@
 # %% auto #0
 __all__ = ['mse', 'psnr', 'ssim', 'iou', 'si_sdr', 'chamfer']
 
-# %% ../nbs/A1_metrics.ipynb #a669611a
+# %% ../nbs/A1_metrics.ipynb #48c1ca31
 import torch
 
-# %% ../nbs/A1_metrics.ipynb #3faaf4cd
+# %% ../nbs/A1_metrics.ipynb #2d6fbc9e
 def _pair(pred, target):
     "Both as `(B, values)`, at least float32. `ValueError` unless shapes are equal: nothing is broadcast."
     if pred.shape != target.shape or pred.dim() == 0:
-        raise ValueError(f'shapes {tuple(pred.shape)} and {tuple(target.shape)}: give equal ones, batch first')
+        raise ValueError(f'{tuple(pred.shape)} and {tuple(target.shape)}: give equal shapes, batch first')
     dtype = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
     return [v.to(dtype).reshape(len(v), -1) for v in (pred, target)]                        # B values
 
-# %% ../nbs/A1_metrics.ipynb #2723c2cd
+# %% ../nbs/A1_metrics.ipynb #5c1e69b8
 def mse(
     pred,    # (B, ...) prediction
     target,  # (B, ...) the truth, same shape
@@ -23,7 +23,7 @@ def mse(
     p, t = _pair(pred, target)
     return (p - t).square().mean(1)                                                         # B
 
-# %% ../nbs/A1_metrics.ipynb #7b62f133
+# %% ../nbs/A1_metrics.ipynb #63213b7e
 def psnr(
     pred,     # (B, ...) prediction, not clamped
     target,   # (B, ...) the truth, same shape
@@ -33,7 +33,7 @@ def psnr(
     if peak <= 0: raise ValueError(f'peak={peak}: give a positive range, such as 1. for images in [0, 1]')
     return 10*torch.log10(peak**2/mse(pred, target))                                        # B
 
-# %% ../nbs/A1_metrics.ipynb #b7c596db
+# %% ../nbs/A1_metrics.ipynb #e60ef778
 def ssim(
     pred,     # (B, C, H, W) prediction
     target,   # (B, C, H, W) the truth
@@ -47,7 +47,7 @@ def ssim(
     how = dict(channel_axis=0, data_range=peak, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
     return torch.tensor([float(structural_similarity(a, b, **how)) for a, b in zip(p, t)]).to(pred.device)
 
-# %% ../nbs/A1_metrics.ipynb #2f5793cc
+# %% ../nbs/A1_metrics.ipynb #e0bca5e5
 def iou(
     pred,          # (B, ...) occupancy, bool or a probability
     target,        # (B, ...) the truth
@@ -58,7 +58,7 @@ def iou(
     union = (p | t).sum(1)
     return torch.where(union > 0, (p & t).sum(1)/union.clamp(min=1), 1.)                    # B
 
-# %% ../nbs/A1_metrics.ipynb #44e9f531
+# %% ../nbs/A1_metrics.ipynb #111c6237
 def si_sdr(
     pred,    # (B, ..., T) prediction
     target,  # (B, ..., T) the truth
@@ -68,14 +68,14 @@ def si_sdr(
     part = (p*t).sum(1, keepdim=True)/t.square().sum(1, keepdim=True)*t                     # p along t
     return 10*torch.log10(part.square().sum(1)/(p - part).square().sum(1))                  # B
 
-# %% ../nbs/A1_metrics.ipynb #b2b6d508
+# %% ../nbs/A1_metrics.ipynb #4fd2ef35
 def _nearest(a, b):
     "Distance (B, N) from each point of `a` to the nearest of `b`, a slice of `a` at a time."
     size = max(1, 2**24//b.shape[1])                         # at most 64 MB of float32 distances per instance
     exact = dict(compute_mode='donot_use_mm_for_euclid_dist')
     return torch.cat([torch.cdist(part, b, **exact).amin(2) for part in a.split(size, 1)], 1)  # B N
 
-# %% ../nbs/A1_metrics.ipynb #3ca29f76
+# %% ../nbs/A1_metrics.ipynb #46d40920
 def chamfer(
     a,  # (B, N, D) points
     b,  # (B, M, D) points, M may differ from N

@@ -3,24 +3,31 @@
 # %% auto #0
 __all__ = ['show', 'compare', 'curve', 'heat', 'sketch', 'save']
 
-# %% ../nbs/A2_plot.ipynb #d672e37e
+# %% ../nbs/A2_plot.ipynb #cffd78ad
 import os
 from pathlib import Path
 import numpy as np
 import torch
 
-# %% ../nbs/A2_plot.ipynb #8e88400f
+# %% ../nbs/A2_plot.ipynb #55364844
+def _array(values):
+    "A tensor, list or array as a numpy array."
+    if not isinstance(values, torch.Tensor): return np.asarray(values)
+    values = values.detach().cpu()
+    return (values.float() if values.is_floating_point() else values).numpy()      # numpy has no bf16
+
+# %% ../nbs/A2_plot.ipynb #6e504087
 def _hwc(image):
     "One image as numpy `(H, W)` or `(H, W, 3)`, clamped to [0, 1] for display only."
-    a = image.detach().cpu().float().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
+    a = _array(image)
     if a.dtype == np.uint8: a = a/255.
-    if a.ndim == 3 and isinstance(image, torch.Tensor) and a.shape[0] in (1, 3): a = np.moveaxis(a, 0, -1)
+    if isinstance(image, torch.Tensor) and a.ndim == 3 and a.shape[0] in (1, 3): a = np.moveaxis(a, 0, -1)
     if a.ndim == 3 and a.shape[-1] == 1: a = a[..., 0]
     if a.ndim != 2 and (a.ndim != 3 or a.shape[-1] != 3):
         raise ValueError(f'image of shape {tuple(a.shape)}: give (1, H, W), (3, H, W), (H, W) or (H, W, 3)')
     return np.nan_to_num(np.asarray(a, dtype=np.float64).clip(0, 1))                        # H W or H W 3
 
-# %% ../nbs/A2_plot.ipynb #bc2af573
+# %% ../nbs/A2_plot.ipynb #f4b83468
 def _panels(rows, cols, width, height):
     "A figure of `rows` x `cols` axes without ticks, each `width` x `height` inches."
     import matplotlib.pyplot as plt                          # here, so that importing chooses no backend
@@ -29,7 +36,7 @@ def _panels(rows, cols, width, height):
     for ax in axs.flat: ax.set(xticks=[], yticks=[])
     return fig, axs
 
-# %% ../nbs/A2_plot.ipynb #05d72de1
+# %% ../nbs/A2_plot.ipynb #75b14b64
 def show(
     images,        # list of images, or a batch (B, 3, H, W) or (B, 1, H, W), values in [0, 1]
     titles=None,   # one text per image
@@ -38,6 +45,7 @@ def show(
 ):                 # the matplotlib figure
     "Images side by side; tensors are channels first, arrays channels last. `ValueError` for any other shape."
     images = [_hwc(im) for im in images]
+    if not images: raise ValueError('no image to show: give a list or a batch of at least one')
     ncols = min(ncols or 8, len(images))
     h, w = images[0].shape[:2]
     fig, axs = _panels(-(-len(images)//ncols), ncols, scale*w/h, scale + (.2 if titles else 0))
@@ -46,7 +54,7 @@ def show(
     for ax, t in zip(axs.flat, titles or []): ax.set_title(t, fontsize=9)
     return fig
 
-# %% ../nbs/A2_plot.ipynb #4f22aa17
+# %% ../nbs/A2_plot.ipynb #f07108ea
 def compare(
     target,      # (B, C, H, W) in [0, 1], C = 1 or 3
     columns,     # dict: name -> prediction (B, C, H, W)
@@ -59,27 +67,22 @@ def compare(
             raise ValueError(f'{name!r} has shape {tuple(pred.shape)}, the target {tuple(target.shape)}')
     images = {'target': target, **columns}
     errors = {f'|error| {n}': (p - target).detach().abs().float().mean(1).cpu() for n, p in columns.items()} 
-    vmax = vmax or max(float(e.nan_to_num().max()) for e in errors.values()) or 1.
+    look = dict(vmin=0, vmax=vmax or max(float(e.nan_to_num().max()) for e in errors.values()) or 1.)
     fig, axs = _panels(len(target), 1 + 2*len(columns), scale*target.shape[-1]/target.shape[-2], scale)
     for ax, name in zip(axs[0], [*images, *errors]): ax.set_title(name, fontsize=9)
     for i, row in enumerate(axs):
-        for ax, im in zip(row, images.values()): ax.imshow(_hwc(im[i]), cmap='gray', vmin=0, vmax=1)
-        for ax, e in zip(row[len(images):], errors.values()): bar = ax.imshow(e[i], 'magma', vmin=0, vmax=vmax)
+        for ax, im in zip(row, images.values()): ax.imshow(_hwc(im[i]), 'gray', vmin=0, vmax=1)
+        for ax, e in zip(row[len(images):], errors.values()): bar = ax.imshow(e[i], 'magma', **look)
     fig.colorbar(bar, ax=axs[:, -1], shrink=.8, label='|error|')
     return fig
 
-# %% ../nbs/A2_plot.ipynb #712d8517
+# %% ../nbs/A2_plot.ipynb #aea0b573
 def _axes(ax, width, height):
     "`ax` itself, or the axes of a new figure."
     import matplotlib.pyplot as plt
     return ax if ax is not None else plt.subplots(figsize=(width, height), dpi=72, layout='constrained')[1]
 
-# %% ../nbs/A2_plot.ipynb #db58e53d
-def _array(values):
-    "A tensor, list or array as a numpy array."
-    return values.detach().cpu().float().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-
-# %% ../nbs/A2_plot.ipynb #ce53db04
+# %% ../nbs/A2_plot.ipynb #b3417498
 def curve(
     series,      # dict: name -> y, or (x, y)
     xlabel,      # what x is, with its unit
@@ -100,7 +103,7 @@ def curve(
     if len(series) > 1: ax.legend(fontsize=8)
     return ax.figure
 
-# %% ../nbs/A2_plot.ipynb #9636346a
+# %% ../nbs/A2_plot.ipynb #e33370e5
 def heat(
     matrix,      # (rows, columns), any real values
     title=None,  # text above
@@ -117,7 +120,7 @@ def heat(
     ax.figure.colorbar(drawn, ax=ax)
     return ax.figure
 
-# %% ../nbs/A2_plot.ipynb #20fc11ea
+# %% ../nbs/A2_plot.ipynb #0c5705f9
 def sketch(
     rows,          # list of 'a > b > c', one row each; an empty place ('a > > c') keeps its column free
     highlight=(),  # the boxes to colour: a name or several
@@ -141,7 +144,7 @@ def sketch(
         ax.annotate('', at[b], at[a], arrowprops=dict(arrowstyle='->', patchA=box[a], patchB=box[b]))
     return fig
 
-# %% ../nbs/A2_plot.ipynb #07c4cbcd
+# %% ../nbs/A2_plot.ipynb #3afbdc6f
 def save(
     fig,   # a figure made by the helpers here
     path,  # where to; the ending (.png, .svg, .pdf) gives the format
@@ -152,7 +155,7 @@ def save(
     if path.is_dir(): raise IsADirectoryError(f'{path} is a folder: name a file, such as {path}/figure.png')
     if not path.parent.is_dir(): raise FileNotFoundError(f'{path.parent}: no such folder; make it first')
     known = fig.canvas.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known: raise ValueError(f'{path.name}: end it in one of {sorted(known)}')
+    if path.suffix[1:].lower() not in known: raise ValueError(f'{path.name}: end in one of {sorted(known)}')
     part = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
     try:
         fig.savefig(part)
