@@ -1,6 +1,7 @@
-"Packaging: every fact comes from settings.ini; the shipped weights ride along as the package instcomp.weights."
+"Every fact comes from settings.ini; the shipped weights ride along as the package instcomp.weights."
 from configparser import ConfigParser
 from pathlib import Path
+
 from setuptools import setup
 
 here = Path(__file__).resolve().parent
