@@ -22,6 +22,12 @@ def nbdev(folder, call):
     assert done.returncode == 0, done.stderr
 
 
+def library(folder):
+    "Text of each module; nbdev's private index of links (_modidx.py) is ignored by git."
+    paths = (folder/'instcomp').glob('*.py')
+    return {path.name: path.read_text('utf-8') for path in paths if path.name != '_modidx.py'}
+
+
 @pytest.fixture
 def copy(tmp_path):
     for name in ['settings.ini', 'pyproject.toml']: shutil.copy(ROOT/name, tmp_path)
@@ -39,8 +45,7 @@ def cells(path, kind):
 @pytest.mark.skipif(not NOTEBOOKS, reason='no notebooks')
 def test_library_is_the_export_of_the_notebooks(copy):
     nbdev(copy, 'doclinks.nbdev_export')
-    fresh = {path.name: path.read_text('utf-8') for path in (copy/'instcomp').glob('*.py')}
-    kept = {path.name: path.read_text('utf-8') for path in (ROOT/'instcomp').glob('*.py')}
+    fresh, kept = library(copy), library(ROOT)
     assert sorted(fresh) == sorted(kept), 'run nbdev_export; a module without a notebook does not belong here'
     stale = [name for name in kept if kept[name] != fresh[name]]
     assert stale == [], f'edited by hand or not exported: run nbdev_export ({", ".join(stale)})'
