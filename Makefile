@@ -47,5 +47,5 @@ $(VENV)/.installed: settings.ini constraints.txt
 	test -n "$$python" || { echo 'instcomp needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python3'; exit 1; }; \
 	echo "installing into $(VENV) with $$python (once; about 5 GB)"; \
 	$$python -m venv $(VENV) || { echo 'the venv module is missing: on Debian and Ubuntu, apt install python3-venv'; exit 1; }
-	$(PY) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,notebooks]'
+	$(PY) -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,notebooks]'
 	@touch $@
