@@ -4,11 +4,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    ['metrics', 'plot'],
+    ['metrics', 'plot', 'device'],
     ['coords', 'fourier'],
     ['inr'],
     ['fit', 'modulate', 'ipc'],
-    ['hyper', 'meta'],
+    ['hyper', 'meta', 'runs'],
     ['data', 'train'],
     ['image'],
     ['presets'],
