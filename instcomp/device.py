@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['types', 'device_of', 'matmul_seconds', 'precision_of', 'rank_of', 'Processes', 'Scaled', 'moved']
 
-# %% ../nbs/A9_device.ipynb #ee751050
+# %% ../nbs/A9_device.ipynb #d3d7fae0
 import math
 import os
 import time
@@ -12,7 +12,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-# %% ../nbs/A9_device.ipynb #649883c2
+# %% ../nbs/A9_device.ipynb #727518d1
 def device_of(
     name=None,  # 'cpu', 'cuda', 'cuda:1', ...; None or 'auto': a CUDA card if there is one
 ):              # torch.device
@@ -24,7 +24,7 @@ def device_of(
         raise ValueError(f'device={name!r}: no such card on this machine; use cpu or auto')
     return device
 
-# %% ../nbs/A9_device.ipynb #0d3b8677
+# %% ../nbs/A9_device.ipynb #81cb54cf
 types = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
 
 def matmul_seconds(
@@ -40,7 +40,7 @@ def matmul_seconds(
         best = min(best, time.perf_counter() - began)
     return best
 
-# %% ../nbs/A9_device.ipynb #10b8cd34
+# %% ../nbs/A9_device.ipynb #16483e28
 def precision_of(
     name,    # 'fp32', 'bf16', 'fp16' (CUDA only) or 'auto', the fastest of them by a matrix product
     device,  # torch.device
@@ -54,7 +54,7 @@ def precision_of(
     seconds = {p: matmul_seconds(types[p], device, 2048 if cuda else 512) for p in known}
     return min(known, key=lambda p: seconds[p]*1.1**known.index(p))          # near ties: the simpler one
 
-# %% ../nbs/A9_device.ipynb #bf351492
+# %% ../nbs/A9_device.ipynb #1c6c2c0f
 def rank_of():  # (this process, number of processes)
     "Rank and world size, as torchrun and accelerate launch tell them; (0, 1) for a process alone."
     return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
@@ -82,7 +82,11 @@ class Processes:
         rows = self.accelerator.gather(values[None]) if self.accelerator else values[None]
         return rows.tolist()
 
-# %% ../nbs/A9_device.ipynb #1f038e6e
+    def wait(self):
+        "Until every process has come this far."
+        if self.accelerator: self.accelerator.wait_for_everyone()
+
+# %% ../nbs/A9_device.ipynb #edc1bd4a
 class Scaled:
     "An optimiser for fp16: gradients come multiplied by the scaler, are divided and clipped, then used."
     def __init__(self, opt, scaler, clip=0.):
@@ -100,7 +104,7 @@ class Scaled:
         self.scaler.step(self.opt)
         self.scaler.update()
 
-# %% ../nbs/A9_device.ipynb #fa0a2f4d
+# %% ../nbs/A9_device.ipynb #8b9fe431
 def moved(batch, device):
     "A tensor, or a tuple, list or dict of them, on the device."
     if isinstance(batch, dict): return {k: moved(v, device) for k, v in batch.items()}

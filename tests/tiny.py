@@ -1,0 +1,53 @@
+"A model and batches that train in a second, and a process to kill: `python tests/tiny.py OUT [key=value ...]`."
+import json
+import os
+import signal
+import sys
+
+import torch
+from safetensors.torch import save_file
+
+from instcomp.device import rank_of
+from instcomp.fourier import log_spaced
+from instcomp.hyper import Hyper, patchify
+from instcomp.image import query
+from instcomp.inr import INR
+from instcomp.ipc import IPC
+from instcomp.modulate import GINR
+from instcomp.train import train
+
+
+def model(dropout=.1):
+    "An IPC network for 8 x 8 pictures, always the same."
+    torch.manual_seed(0)
+    inr = INR(log_spaced(2, 16, 8.), hidden=[16, 16], depth=3, normalize=True, out_bias=.5)
+    ipc = IPC(inr, 1, 8)
+    tokens = lambda images: patchify(images - .5, 4)
+    return GINR(inr, ipc, Hyper(tokens, 4, 48, ipc.code_shape, 16, 1, 2, 32, dropout, .02), query)
+
+
+class Batches:
+    "Item i is a function of (i, rank); `kill` ends the process there, `nan` spoils that item."
+    def __init__(self, n=4, rank=0, kill=None, nan=None): self.n, self.rank, self.kill, self.nan = n, rank, kill, nan
+
+    def __getitem__(self, i):
+        if i == self.kill: os.kill(os.getpid(), signal.SIGKILL)
+        images = torch.rand(self.n, 3, 8, 8, generator=torch.Generator().manual_seed(1000*self.rank + i))
+        return images*float('nan') if i == self.nan else images
+
+
+def config(**changes):
+    "Everything that has a state or draws at random is switched on."
+    return dict(format=1, train=dict(steps=24, every=5, lr=3e-3, accumulate=2, noise='instance', ema=.9, clip=1.,
+                                     subsample='instance', fraction=.5, schedule='cosine', warmup=4) | changes)
+
+
+if __name__ == '__main__':
+    out, changes = sys.argv[1], {k: json.loads(v) for k, v in (pair.split('=') for pair in sys.argv[2:])}
+    options = {k: changes.pop(k) for k in ('kill', 'nan') if k in changes}
+    rank, size = rank_of()
+    resume, dropout = changes.pop('resume', False), changes.pop('dropout', .1)
+    net = model(dropout)
+    train(net, config(**changes), Batches(rank=rank, **options), out, resume=resume, device='cpu', precision='fp32',
+          bar=False)
+    if size > 1: save_file(net.state_dict(), f'{out}/rank{rank}.safetensors')
