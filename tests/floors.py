@@ -4,13 +4,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    ['metrics', 'plot', 'device'],
-    ['coords', 'fourier'],
+    ['metrics', 'plot', 'device', 'pictures'],
+    ['coords', 'fourier', 'sources'],
     ['inr'],
     ['fit', 'modulate', 'ipc'],
-    ['hyper', 'meta', 'runs'],
+    ['hyper', 'meta', 'runs', 'codes'],
     ['data', 'train'],
-    ['image'],
+    ['image', 'rows'],
     ['presets'],
     ['cli'],
 ]
