@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['read_image', 'write_image', 'integral', 'area_crop', 'resize', 'centre', 'native']
 
-# %% ../nbs/A11_pictures.ipynb #d1a00fb2
+# %% ../nbs/A11_pictures.ipynb #4517eecb
 import os
 import struct
+import warnings
 from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-# %% ../nbs/A11_pictures.ipynb #872a3612
+# %% ../nbs/A11_pictures.ipynb #d21fe729
 ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error,
               Image.DecompressionBombError)
@@ -24,13 +25,13 @@ def one_line(error):
     "The first words of an error, on one line."
     return ' '.join(str(error).split())[:160]
 
-# %% ../nbs/A11_pictures.ipynb #86eca389
+# %% ../nbs/A11_pictures.ipynb #f5afe5ec
 def _deep(path):
     "A 16-bit PNG as (4, H, W) in [0, 1]; PIL would drop the lower byte of its colours."
     from torchvision.io import ImageReadMode, decode_image
     return decode_image(str(path), ImageReadMode.RGB_ALPHA, apply_exif_orientation=True).float()/65535
 
-# %% ../nbs/A11_pictures.ipynb #5b4b18a3
+# %% ../nbs/A11_pictures.ipynb #fab72f7d
 def _pixels(picture):
     "An open PIL picture as float32 (1, 3 or 4, H, W) in [0, 1]; 16-bit grey keeps its precision."
     if picture.mode[0] in 'IF':                                               # 16- or 32-bit grey
@@ -42,7 +43,7 @@ def _pixels(picture):
     pixels = np.array(picture.convert(kind)).reshape(picture.height, picture.width, -1)     # H W 1|3|4
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float().div_(255)         # 1|3|4 H W
 
-# %% ../nbs/A11_pictures.ipynb #fc787e5a
+# %% ../nbs/A11_pictures.ipynb #8dae0a09
 def read_image(
     path,        # a picture file of any kind PIL reads; of several frames, the first
     mode='RGB',  # 'RGB', or 'L' for its luma
@@ -53,7 +54,7 @@ def read_image(
     if path.is_dir(): raise IsADirectoryError(f'{path} is a folder: name one picture, or open it with Folder')
     if not path.exists(): raise FileNotFoundError(f'{path}: no such file; check its name and folder')
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings(action='ignore'), Image.open(path) as picture:     # odd metadata is no news
             deep = picture.format == 'PNG' and any(str(t[3]).endswith(';16B') for t in picture.tile)
             image = _deep(path) if deep else _pixels(ImageOps.exif_transpose(picture))
     except UNREADABLE as error:
@@ -62,7 +63,7 @@ def read_image(
     if mode == 'RGB': return image.expand(3, -1, -1).contiguous()
     return image if len(image) == 1 else torch.einsum('chw,c->hw', image, torch.tensor(LUMA))[None]
 
-# %% ../nbs/A11_pictures.ipynb #718c8283
+# %% ../nbs/A11_pictures.ipynb #99155fe4
 def write_image(
     image,  # (3, H, W) or (1, H, W), values in [0, 1]; what lies outside is clamped
     path,   # where to; ends in .png (exact), .jpg or .jpeg
@@ -84,7 +85,7 @@ def write_image(
     finally: part.unlink(missing_ok=True)
     return path
 
-# %% ../nbs/A11_pictures.ipynb #5883c9e9
+# %% ../nbs/A11_pictures.ipynb #d45973ab
 def integral(
     image,  # (3, H, W)
 ):          # (H+1, W+1, 3) float64 numpy array: sums over everything above and to the left
@@ -93,13 +94,13 @@ def integral(
     table[1:, 1:] = image.permute(1, 2, 0).numpy()
     return np.cumsum(np.cumsum(table, 0, out=table), 1, out=table)
 
-# %% ../nbs/A11_pictures.ipynb #dfd8bb0d
+# %% ../nbs/A11_pictures.ipynb #69838a1e
 def _lerp(a, b, t):
     "a + (b - a) t, in place."
     b -= a; b *= t; a += b
     return a
 
-# %% ../nbs/A11_pictures.ipynb #272622c5
+# %% ../nbs/A11_pictures.ipynb #35f57fed
 def area_crop(
     table,  # (H+1, W+1, C) from `integral`
     y,      # (B,) top edges in pixels, any real number; or one number
@@ -124,7 +125,7 @@ def area_crop(
     out = torch.from_numpy(means).permute(0, 3, 1, 2)
     return out[0] if np.ndim(side) == 0 else out
 
-# %% ../nbs/A11_pictures.ipynb #990fafc8
+# %% ../nbs/A11_pictures.ipynb #09d8682d
 def resize(
     image,  # (3, H, W) in [0, 1]
     size,   # the short side afterwards
@@ -136,14 +137,14 @@ def resize(
     bits = image.mul(255).round().byte().permute(1, 2, 0).numpy()
     return _pixels(Image.fromarray(bits).resize((w, h), Image.BILINEAR))
 
-# %% ../nbs/A11_pictures.ipynb #dc657979
+# %% ../nbs/A11_pictures.ipynb #64536674
 def centre(image, size, rng=None):
     "The papers' `Resize(size)` + `CenterCrop(size)`: (3, size, size)."
     image = resize(image, size)
     y, x = (round((s - size)/2) for s in image.shape[1:])
     return image[:, y:y + size, x:x + size]
 
-# %% ../nbs/A11_pictures.ipynb #83580845
+# %% ../nbs/A11_pictures.ipynb #b16714ff
 def native(image, size, rng):
     "The papers' `RandomCrop(size)`: pixels as they are, resized only if the picture is too small."
     if min(image.shape[1:]) < size: image = resize(image, size)
