@@ -54,7 +54,7 @@ def read_image(
     if path.is_dir(): raise IsADirectoryError(f'{path} is a folder: name one picture, or open it with Folder')
     if not path.exists(): raise FileNotFoundError(f'{path}: no such file; check its name and folder')
     try:
-        with warnings.catch_warnings(action='ignore'), Image.open(path) as picture:     # odd metadata is no news
+        with warnings.catch_warnings(action='ignore'), Image.open(path) as picture:  # odd metadata is no news
             deep = picture.format == 'PNG' and any(str(t[3]).endswith(';16B') for t in picture.tile)
             image = _deep(path) if deep else _pixels(ImageOps.exif_transpose(picture))
     except UNREADABLE as error:
