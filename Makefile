@@ -2,7 +2,7 @@
 # `make VENV=path test` uses an environment that is already there and installs nothing.
 VENV   ?= .venv
 PYTHON ?= python3
-RUN    ?= runs/demo
+RUN     = runs/demo
 
 # Idle threads sleep instead of spinning: with another process on the machine a step is 5x faster.
 export OMP_WAIT_POLICY := PASSIVE
