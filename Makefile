@@ -22,7 +22,7 @@ help:                ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
 
 demo: $(READY)       ## train the small model for four minutes, score it on photographs it never saw
-	$(INSTCOMP) train image-ipc-tiny --data photos --out $(RUN)
+	$(INSTCOMP) train image-ipc-tiny --data photos --out $(RUN) --resume
 	$(INSTCOMP) eval $(RUN) --refine 300 --pictures
 
 test: lint           ## style, tests, every notebook from top to bottom (20 minutes on two cores)
