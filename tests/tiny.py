@@ -1,4 +1,4 @@
-"A model and batches that train in a second, and a process to kill: `python tests/tiny.py OUT [key=value ...]`."
+"A model and batches that train in a second, and a process to kill: tests/tiny.py OUT [key=value ...]."
 import json
 import os
 import signal
@@ -28,7 +28,8 @@ def model(dropout=.1):
 
 class Batches:
     "Item i is a function of (i, rank); `kill` ends the process there, `nan` spoils that item."
-    def __init__(self, n=4, rank=0, kill=None, nan=None): self.n, self.rank, self.kill, self.nan = n, rank, kill, nan
+    def __init__(self, n=4, rank=0, kill=None, nan=None):
+        self.n, self.rank, self.kill, self.nan = n, rank, kill, nan
 
     def __getitem__(self, i):
         if i == self.kill: os.kill(os.getpid(), signal.SIGKILL)
@@ -38,8 +39,9 @@ class Batches:
 
 def config(**changes):
     "Everything that has a state or draws at random is switched on."
-    return dict(format=1, train=dict(steps=24, every=5, lr=3e-3, accumulate=2, noise='instance', ema=.9, clip=1.,
-                                     subsample='instance', fraction=.5, schedule='cosine', warmup=4) | changes)
+    row = dict(steps=24, every=5, lr=3e-3, accumulate=2, schedule='cosine', warmup=4, ema=.9, clip=1.,
+               noise='instance', subsample='instance', fraction=.5)
+    return dict(format=1, train=row | changes)
 
 
 if __name__ == '__main__':
@@ -48,6 +50,6 @@ if __name__ == '__main__':
     rank, size = rank_of()
     resume, dropout = changes.pop('resume', False), changes.pop('dropout', .1)
     net = model(dropout)
-    train(net, config(**changes), Batches(rank=rank, **options), out, resume=resume, device='cpu', precision='fp32',
-          bar=False)
+    batches = Batches(rank=rank, **options)
+    train(net, config(**changes), batches, out, resume=resume, device='cpu', precision='fp32', bar=False)
     if size > 1: save_file(net.state_dict(), f'{out}/rank{rank}.safetensors')
