@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['main']
 
-# %% ../nbs/A7_cli.ipynb #d0430731
+# %% ../nbs/A7_cli.ipynb #6bbbf5e1
 import json
 import sys
 from functools import partial
@@ -17,7 +17,7 @@ from tqdm import tqdm
 import instcomp
 from . import data as sets
 from .codes import folder, joined, load_codes, place, png_names, put, run_folder, save_codes, split
-from .device import device_of, rank_of
+from .device import device_of, precision_of, rank_of
 from .image import evaluate, from_codes, pictures, protocol, reconstruct, to_codes
 from .presets import build, changes, find, load, resolve
 from .rows import presets, row
@@ -38,7 +38,7 @@ def _named(error):
     if error.strerror is None: return error
     return f'{error.filename}: {error.strerror}' if error.filename else error.strerror
 
-# %% ../nbs/A7_cli.ipynb #d07bd617
+# %% ../nbs/A7_cli.ipynb #40b7488a
 def main(
     args=None,  # list of words; None: those of the command line
 ):              # the exit code: 0, 1 for a training that broke, 2 for bad input, 130 for Ctrl-C
@@ -50,8 +50,7 @@ def main(
     except FloatingPointError as error: return _stop(error, 1)
     except ValueError as error: return _stop(error)
     except (MemoryError, torch.OutOfMemoryError): return _stop(MEMORY)
-    except typer.Abort as error: return _stop(error.__cause__ or 'stopped', 130)
-    except KeyboardInterrupt as error: return _stop(error or 'stopped', 130)
+    except (typer.Abort, KeyboardInterrupt): return _stop('stopped', 130)
 
 # %% ../nbs/A7_cli.ipynb #bee558c3
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -85,7 +84,7 @@ def _batches(config, source):
     share, steps = t['batch']//world, t['steps']*t['accumulate']
     return sets.Batches(source, config['size'], share, t['seed'], rank, world, steps)
 
-# %% ../nbs/A7_cli.ipynb #eb82d6fb
+# %% ../nbs/A7_cli.ipynb #ebae9b81
 @app.command('train')
 def train_command(
     preset: Annotated[str, typer.Argument(help='one of `instcomp presets`')],
@@ -99,15 +98,17 @@ def train_command(
     change: Annotated[list[str], typer.Option('--set', help='change the row, such as train.lr=0.001')] = None,
 ):
     "Train a preset, with a bar and a live held-out PSNR; also under torchrun and accelerate launch."
-    device_of(device)                                        # before anything is read
     config, name = _config(preset, data, steps, change)
+    precision = precision or config['precision']
+    chosen = device_of(device)                               # refuse before anything is read
+    if precision != 'auto': precision_of(precision, chosen)
     batches = _batches(config, sets.source(name))
     held_out = sets.evaluation(name, config['size'], 64, 1)
     torch.manual_seed(config['train']['seed'])
     model, score = build(config), lambda model: dict(psnr=evaluate(model, held_out)['psnr'])
     out = run_folder(out or Path('runs')/preset)
-    last = train(model, model.config, batches, out, score, resume, device, precision or config['precision'],
-                 workers=workers)
+    try: last = train(model, model.config, batches, out, score, resume, device, precision, workers=workers)
+    except KeyboardInterrupt as error: raise typer.Exit(_stop(error, 130)) from error
     if rank_of()[0] == 0: print(f'{out}: step {last["step"]}, held-out PSNR {last["psnr"]:.2f} dB, '
                                 f'{last["seconds"]:.0f} s on {last["device"]} in {last["precision"]}')
 
