@@ -28,7 +28,7 @@ def _move(c, g, lr, scale_by_norm):
     size = c.square().flatten(1).sum(1).view(-1, *[1]*(c.dim() - 1)) if scale_by_norm else 1.   # B 1 …
     return c - lr*size*g                                                                    # B …
 
-# %% ../nbs/11_meta.ipynb #c6196172
+# %% ../nbs/11_meta.ipynb #91357c57
 def adapt(
     code,                # (B, …) where to start, or a flat dict of such tensors
     loss_fn,             # callable: code -> (B,), each instance's own loss
@@ -37,7 +37,7 @@ def adapt(
     scale_by_norm=True,  # multiply each step by that instance's own ‖code‖²
     create_graph=False,  # keep the graph: second-order gradients with respect to the start and the network
 ):                       # the code after the steps, in the form of `code`
-    "Gradient steps on the code alone, also inside `no_grad`. `ValueError` for negative `steps`. IPC-meta's inner loop."
+    "Gradient steps on the code alone, also inside `no_grad`. `ValueError` if `steps` < 0. CAVIA, IPC-meta."
     _check(steps)
     for _ in range(steps):
         with torch.enable_grad():
@@ -47,14 +47,14 @@ def adapt(
         code = _like(code, new if create_graph else [c.detach() for c in new])
     return code
 
-# %% ../nbs/11_meta.ipynb #d46b142d
+# %% ../nbs/11_meta.ipynb #35c4275f
 def optimise(
     code,     # (B, …) where to start, or a flat dict of such tensors; it is not changed
     loss_fn,  # callable: code -> (B,), each instance's own loss
     steps,    # Adam steps; 0 gives a copy of `code`
     lr=1e-2,  # Adam's step size
 ):            # the code after the steps, in the form of `code`, without a graph
-    "Test-time optimisation: Adam on the code alone, also inside `no_grad`. `ValueError` for negative `steps`."
+    "Test-time optimisation: Adam on the code alone, also inside `no_grad`. `ValueError` if `steps` < 0."
     _check(steps)
     with torch.enable_grad():
         code = _like(code, [c.detach().clone().requires_grad_() for c in _parts(code)])
