@@ -27,7 +27,7 @@ from instcomp.metrics import psnr
 HERE = Path(__file__).parent
 LAPTOP = dict(size=128, steps=500, seeds=3, pictures=4, width=64, features=64, batch=1024,
               sigma=3.5, scale=4., lr=.003)                                  # these three chosen on astronaut
-FULL = dict(size=512, steps=2000, seeds=1, pictures=16, width=256, features=256, batch=0,  # 0: all seen pixels
+FULL = dict(size=512, steps=2000, seeds=1, pictures=16, width=256, features=256, batch=0,  # 0: all seen
             sigma=10., scale=6., lr=.001)
 PROTOCOL = ('central square, area-averaged to {size}x{size}; trained on every 2nd row and column; PSNR of '
             'seen 1/4, held-out 3/4 or all pixels, unclamped; mean (std) over pictures of means over seeds')
