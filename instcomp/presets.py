@@ -59,7 +59,7 @@ ROLES = dict(task=dict(image=query),
 FORMAT = 1
 TOP = ['format', 'version', 'preset', 'note', 'task', 'data', 'size', 'encoding', 'inr', 'modulator',
        'encoder', 'refine', 'train', 'precision', 'augment']
-SECTIONS = dict(inr=['hidden', 'depth', 'normalize', 'out_bias'], refine=['lr'], train=list(TRAIN))
+SECTIONS = dict(inr=['hidden', 'depth', 'normalize', 'out_bias'], refine=['lr', 'betas'], train=list(TRAIN))
 COUNTS = ['steps', 'batch', 'accumulate', 'every']
 
 def _only(kind, given, known):

@@ -17,11 +17,11 @@ TRAIN = dict(steps=1000, batch=16, accumulate=1, optimizer='adam', lr=1e-4, beta
 
 # %% ../nbs/A13_rows.ipynb #32e8ec47
 def _row(data, size, encoding, hidden, modulator, encoder, train, precision='auto', augment=False,
-         note=''):
+         refine=dict(lr=.01), note=''):
     "One experiment on images."
     return dict(task='image', data=data, size=size, encoding=dict(name='log_spaced', **encoding),
                 inr=dict(hidden=hidden, normalize=True, out_bias=.5), modulator=modulator,
-                encoder=dict(name='transformer', **encoder), refine=dict(lr=.01), train=TRAIN | train,
+                encoder=dict(name='transformer', **encoder), refine=refine, train=TRAIN | train,
                 precision=precision, augment=augment, note=note)
 
 # %% ../nbs/A13_rows.ipynb #3a683516
@@ -72,21 +72,23 @@ def _small(name, method):
 # %% ../nbs/A13_rows.ipynb #814ef8cf
 def _tiny(modulator):
     "Ours: 32 x 32 crops of the offline photographs, minutes on two CPU cores."
-    encoder = dict(patch=4, shift=.5, gain=2., dim=128, depth=2, heads=4, ff=512, dropout=0., std=.02,
+    encoder = dict(patch=4, shift=.5, gain=4., dim=128, depth=1, heads=4, ff=256, dropout=0., std=.02,
                    mix=4, own=True)
-    train = dict(steps=2000, optimizer='adamw', lr=4e-3, betas=[.9, .99], schedule='cosine', warmup=50,
-                 clip=1., every=250)
-    return _row('photos', 32, dict(m=64, sigma=16.), [64]*4, modulator, encoder, train, augment=True)
+    train = dict(steps=3600, batch=12, optimizer='adamw', lr=4e-3, betas=[.9, .95], schedule='cosine', warmup=50,
+                 clip=1., every=300)
+    return _row('photos', 32, dict(m=64, sigma=16.), [64, 128, 64], modulator, encoder, train, augment=True,
+                refine=dict(lr=.3, betas=[.9, .9]))
 
 # %% ../nbs/A13_rows.ipynb #61f1529d
 def _shipped():
-    "Ours: the weights inside the package, 64 x 64 crops, hours on two CPU cores."
-    encoder = dict(patch=8, shift=.5, gain=2., dim=192, depth=3, heads=6, ff=768, dropout=0., std=.02, mix=4,
+    "Ours: the weights inside the package, 64 x 64 crops, an hour of one CPU core."
+    encoder = dict(patch=8, shift=.5, gain=4., dim=256, depth=2, heads=4, ff=512, dropout=0., std=.02, mix=8,
                    own=True)
-    train = dict(steps=20_000, optimizer='adamw', lr=2e-3, betas=[.9, .99], schedule='cosine', warmup=200,
-                 clip=1., every=500)
+    train = dict(steps=8_000, batch=12, optimizer='adamw', lr=2.5e-3, betas=[.9, .95], schedule='cosine',
+                 warmup=200, clip=1., every=500, subsample='shared', fraction=.25)
     ipc = dict(name='ipc', layer=1, rank=32)
-    return _row('photos', 64, dict(m=64, sigma=32.), [128, 64, 64, 64], ipc, encoder, train, augment=True)
+    return _row('photos', 64, dict(m=64, sigma=24.), [128, 256, 128], ipc, encoder, train, augment=True,
+                refine=dict(lr=.3, betas=[.9, .9]))
 
 # %% ../nbs/A13_rows.ipynb #64292c24
 PRESETS = {
