@@ -4,6 +4,7 @@
 __all__ = ['adapt', 'optimise']
 
 # %% ../nbs/11_meta.ipynb #b413b74a
+import math
 import torch
 
 # %% ../nbs/11_meta.ipynb #b3637b48
@@ -52,14 +53,16 @@ def optimise(
     code,     # (B, …) where to start, or a flat dict of such tensors; it is not changed
     loss_fn,  # callable: code -> (B,), each instance's own loss
     steps,    # Adam steps; 0 gives a copy of `code`
-    lr=1e-2,  # Adam's step size
+    lr=1e-2,  # Adam's first step size; it falls along half a cosine
+    betas=(.9, .999),  # Adam's memories; a short second one suits a few hundred steps
 ):            # the code after the steps, in the form of `code`, without a graph
     "Test-time optimisation: Adam on the code alone, also inside `no_grad`. `ValueError` if `steps` < 0."
     _check(steps)
     with torch.enable_grad():
         code = _like(code, [c.detach().clone().requires_grad_() for c in _parts(code)])
-        opt = torch.optim.Adam(_parts(code), lr)
-        for _ in range(steps):
+        opt = torch.optim.Adam(_parts(code), lr, tuple(betas))
+        for i in range(steps):
+            opt.param_groups[0]['lr'] = lr*(1 + math.cos(math.pi*i/steps))/2
             for c, g in zip(_parts(code), _grads(code, loss_fn)): c.grad = g
             opt.step()
     return _like(code, [c.detach() for c in _parts(code)])
