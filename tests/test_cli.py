@@ -6,7 +6,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -325,7 +324,9 @@ def test_lists(here, capsys):
 
 def test_help_is_quick(here):
     env = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    began = time.perf_counter()
-    code = 'import sys; from instcomp.cli import main; sys.exit(main([]))'
+    code = '''import sys, time; from instcomp.cli import main
+print(main([]), time.process_time(), file=sys.stderr)'''
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=env)
-    assert done.returncode == 0 and 'reconstruct' in done.stdout and time.perf_counter() - began < 60
+    assert done.returncode == 0 and 'reconstruct' in done.stdout
+    code, seconds = done.stderr.split()
+    assert code == '0' and float(seconds) < 20               # of the processor, however busy the machine is

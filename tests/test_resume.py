@@ -26,7 +26,7 @@ def child(*args, prefix=()):
     "Run tests/tiny.py in a process of its own, which may be killed."
     env = os.environ | dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', PYTHONPATH=f'{HERE.parent}')
     return subprocess.run([*(prefix or [sys.executable]), str(HERE/'tiny.py'), *map(str, args)], env=env,
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=600)
 
 
 def go(out, batches=None, net=None, resume=False, precision='fp32', **changes):
