@@ -5,13 +5,16 @@ photographs of alexeygrigorev/clothing-dataset-small, half of each batch from ei
 """
 import argparse
 from pathlib import Path
+
 import torch
+
 from instcomp.data import Crops, evaluation, photos, read_image
 from instcomp.image import evaluate
 from instcomp.presets import build
 from instcomp.rows import row
 from instcomp.sources import Batches, listed
 from instcomp.train import train
+
 
 class Half:
     "Half of each batch from either of two sources."
@@ -37,7 +40,8 @@ def main():
     if args.steps: config['train']['steps'] = args.steps
     torch.manual_seed(config['train']['seed'])
     model = build(config | dict(preset='photos-ipc'))
-    source = Half(Crops(photos(), augment=True), Crops([read_image(f) for f in listed(args.folder)], augment=True))
+    clothes = [read_image(f) for f in listed(args.folder)]
+    source = Half(Crops(photos(), augment=True), Crops(clothes, augment=True))
     t = model.config['train']
     batches = Batches(source, config['size'], t['batch'], t['seed'], steps=t['steps'])
     watched = evaluation(Crops(photos('val', 'astronaut')), config['size'], 64, 1)

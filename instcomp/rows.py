@@ -74,8 +74,8 @@ def _tiny(modulator):
     "Ours: 32 x 32 crops of the offline photographs, minutes on two CPU cores."
     encoder = dict(patch=4, shift=.5, gain=4., dim=128, depth=1, heads=4, ff=256, dropout=0., std=.02,
                    mix=4, own=True)
-    train = dict(steps=3600, batch=12, optimizer='adamw', lr=4e-3, betas=[.9, .95], schedule='cosine', warmup=50,
-                 clip=1., every=300, noise='shared')
+    train = dict(steps=3600, batch=12, optimizer='adamw', lr=4e-3, betas=[.9, .95], schedule='cosine',
+                 warmup=50, clip=1., every=300, noise='shared')
     return _row('photos', 32, dict(m=64, sigma=12.), [64, 128, 64], modulator, encoder, train, augment=True,
                 refine=dict(lr=.3, betas=[.9, .9]))
 
