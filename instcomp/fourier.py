@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['Features', 'basic', 'per_axis', 'positional', 'log_spaced', 'gaussian', 'nerf', 'ntk']
 
-# %% ../nbs/04_fourier.ipynb #717dd78a
+# %% ../nbs/04_fourier.ipynb #f0040998
 import math
 
 import torch
 from torch import nn
 
-# %% ../nbs/04_fourier.ipynb #1a7fff3b
+# %% ../nbs/04_fourier.ipynb #37c7c603
 class Features(nn.Module):
     "Fourier features `[cos(v·w), sin(v·w)]` for the columns `w` of `freq`; autocast never rounds angles."
     def __init__(
@@ -29,14 +29,14 @@ class Features(nn.Module):
             p = sum(v[..., i:i+1]*w for i, w in enumerate(self.freq))                       # ... m
             return torch.cat([v, p.cos(), p.sin()] if self.include_input else [p.cos(), p.sin()], -1)
 
-# %% ../nbs/04_fourier.ipynb #107c6e50
+# %% ../nbs/04_fourier.ipynb #a6a8828d
 def basic(
     d,  # coordinates of a point, in [0, 1) or any interval of length 1
 ):      # Features with 2*d outputs
     "One turn per unit: `[cos 2πv, sin 2πv]` (Tancik et al., 2020)."
     return Features(2*math.pi*torch.eye(d))
 
-# %% ../nbs/04_fourier.ipynb #3ea59f0f
+# %% ../nbs/04_fourier.ipynb #31338076
 def per_axis(
     f,  # (m,) angular frequencies
     d,  # number of axes
@@ -44,7 +44,7 @@ def per_axis(
     "The same frequencies along each axis, none across: a block-diagonal matrix."
     return torch.block_diag(*[f[None]]*d)                                                   # d d·m
 
-# %% ../nbs/04_fourier.ipynb #af9c80b8
+# %% ../nbs/04_fourier.ipynb #ff1f1776
 def positional(
     d,      # coordinates of a point, in an interval of length 1
     m,      # frequencies in all, m//d on each axis
@@ -54,7 +54,7 @@ def positional(
     turns = 2**torch.linspace(0, scale, m//d, dtype=torch.float64) - 1                      # m//d
     return Features(per_axis(2*math.pi*turns, d))
 
-# %% ../nbs/04_fourier.ipynb #7bdcaf16
+# %% ../nbs/04_fourier.ipynb #9dc60b4c
 def log_spaced(
     d,      # coordinates of a point, in [-1, 1]
     m,      # frequencies in all, m//d on each axis
@@ -63,7 +63,7 @@ def log_spaced(
     "Axis-aligned `π·exp(linspace(0, ln σ, m//d))`: half a turn per unit up to σ/2 (IPC, 2023)."
     return Features(per_axis(math.pi*torch.linspace(0, math.log(sigma), m//d, dtype=torch.float64).exp(), d))
 
-# %% ../nbs/04_fourier.ipynb #30d3313a
+# %% ../nbs/04_fourier.ipynb #1c127912
 def gaussian(
     d,               # coordinates of a point, in an interval of length 1
     m,               # number of frequencies
@@ -73,7 +73,7 @@ def gaussian(
     "Random directions and frequencies: `2πB`, `B ~ N(0, σ²)`, drawn once (Tancik et al., 2020)."
     return Features(2*math.pi*sigma*torch.randn(d, m, generator=generator))
 
-# %% ../nbs/04_fourier.ipynb #c9416725
+# %% ../nbs/04_fourier.ipynb #b47ca4d1
 def nerf(
     d,                   # coordinates of a point
     L,                   # octaves
@@ -84,7 +84,7 @@ def nerf(
     octaves = 2**torch.arange(L, dtype=torch.float64)*(math.pi if include_pi else 1)        # L
     return Features(per_axis(octaves, d), include_input)
 
-# %% ../nbs/04_fourier.ipynb #36e9d229
+# %% ../nbs/04_fourier.ipynb #9f6e0797
 def ntk(
     f,       # (params, x) -> (N,) values
     params,  # dict of tensors
