@@ -1,0 +1,23 @@
+"The README's first picture, crops of photographs the shipped model never saw: python benchmarks/picture.py"
+from pathlib import Path
+
+import torch
+
+from instcomp.coords import grid
+from instcomp.data import evaluation
+from instcomp.plot import compare, save
+from instcomp.presets import load
+
+
+def main():
+    model = load('photos-ipc')
+    size = model.config['size']
+    crops = evaluation('photos', size, 5, 3).to(model.device)
+    x = grid((size, size), device=model.device)
+    picture = lambda code: model.decode(code, x).permute(0, 3, 1, 2).cpu()
+    with torch.no_grad():
+        steps = {'predicted': 0, '300 steps later': 300}
+        columns = {name: picture(model.encode(crops, n)) for name, n in steps.items()}
+    save(compare(crops.cpu(), columns), Path(__file__).parent.parent/'nbs/images/unseen.png')
+
+if __name__ == '__main__': main()

@@ -1,0 +1,59 @@
+"""Seconds of one training step and of one prediction at the paper's CelebA-178 configuration: batch 4, all
+coordinates, no coordinate noise, dropout 0.1. Run: python benchmarks/step.py [--runs 3] [--device cpu]
+"""
+import argparse
+import json
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+
+from instcomp.coords import grid
+from instcomp.device import device_of, precision_of, types
+from instcomp.presets import build
+from instcomp.train import optimizer
+
+
+def seconds(f, runs, device):
+    "Median of `runs` calls after one to warm up."
+    took = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        f()
+        if device.type == 'cuda': torch.cuda.synchronize()
+        took.append(time.perf_counter() - start)
+    return sorted(took[1:])[runs//2]
+
+def measure(method, precision, device, runs):
+    "One row: a preset's method at one precision."
+    torch.manual_seed(0)
+    model = build(f'image-{method}-paper-celeba', device)
+    opt, images = optimizer(model, model.config['train']), torch.rand(4, 3, 178, 178, device=device)
+    lower = lambda: torch.autocast(device.type, types[precision]) if precision != 'fp32' else nullcontext()
+    def step():
+        with lower(): loss = model.losses(model.encode(images), images).mean()
+        loss.backward()
+        opt.step()
+        opt.zero_grad()
+    def predict():
+        with torch.no_grad(), lower(): model(images, grid((178, 178), device=device))
+    model.train()
+    train = seconds(step, runs, device)
+    model.eval()
+    return dict(train=train, predict=seconds(predict, runs, device))
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--runs', type=int, default=3)
+    p.add_argument('--device')
+    args = p.parse_args()
+    device = device_of(args.device)
+    precisions = sorted({'fp32', precision_of('auto', device)})
+    rows = {f'{method} {precision}': measure(method, precision, device, args.runs)
+            for method in ('ipc', 'transinr-rerun') for precision in precisions}
+    table = dict(device=str(device), threads=torch.get_num_threads(), seed=0, seconds=rows)
+    Path(__file__).with_name('step.json').write_text(json.dumps(table, indent=1) + '\n')
+    print(json.dumps(table, indent=1))
+
+if __name__ == '__main__': main()
