@@ -10,14 +10,14 @@ from instcomp.presets import load
 
 
 def main():
-    model = load('photos-ipc')
+    model = load('photos-ipc', device='cpu')
     size = model.config['size']
-    crops = evaluation('photos', size, 5, 3).to(model.device)
-    x = grid((size, size), device=model.device)
-    picture = lambda code: model.decode(code, x).permute(0, 3, 1, 2).cpu()
+    crops = evaluation('photos', size, 5, 3)
+    x = grid((size, size))
+    picture = lambda code: model.decode(code, x).permute(0, 3, 1, 2)
     with torch.no_grad():
         steps = {'predicted': 0, '300 steps later': 300}
         columns = {name: picture(model.encode(crops, n)) for name, n in steps.items()}
-    save(compare(crops.cpu(), columns), Path(__file__).parent.parent/'nbs/images/unseen.png')
+    save(compare(crops, columns), Path(__file__).parent.parent/'nbs/images/unseen.png')
 
 if __name__ == '__main__': main()
