@@ -1,6 +1,5 @@
 "Shared by tests/ and the notebooks: GPU tests are skipped by name, and each notebook's seconds are printed."
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
@@ -11,10 +10,6 @@ def pytest_collection_modifyitems(items):
     for item in items:                              # nbdev_clean blanks counts, which nbval takes for unrun
         cell = getattr(item, 'cell', None)
         if cell is not None and cell.get('execution_count', 0) is None: cell.execution_count = 0
-    if not (Path(__file__).parent/'data'/'weights'/'photos-ipc'/'config.json').exists():
-        for item in items:
-            if item.path.name != 'index.ipynb': continue
-            item.add_marker(pytest.mark.skip(reason='data/weights/photos-ipc missing'))
     marked = [item for item in items if item.get_closest_marker('gpu')]
     if not marked: return
     import torch
