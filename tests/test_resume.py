@@ -51,6 +51,23 @@ def same(a, b):
         for name in a[file]: assert torch.equal(a[file][name], b[file][name]), f'{file}: {name}'
 
 
+@pytest.fixture(scope='module', autouse=True)
+def one_thread():
+    "As in the processes of `child`: the number of threads decides the order of sums, and so the last bit."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def interruptible():
+    "Jobs in the background of a shell ignore Ctrl-C; Python then installs no handler."
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     "A run that nothing interrupted."
@@ -127,7 +144,7 @@ def test_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, file):
     same(tensors(tmp_path/'straight'), tensors(out))
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(whole, tmp_path):
+def test_ctrl_c_saves_and_says_how_to_go_on(whole, interruptible, tmp_path):
     out = tmp_path/'run'
 
     class Interrupting(tiny.Batches):
