@@ -16,7 +16,7 @@ def main():
     x = grid((size, size))
     picture = lambda code: model.decode(code, x).permute(0, 3, 1, 2)
     with torch.no_grad():
-        steps = {'predicted': 0, '300 steps later': 300}
+        steps = {'predicted': 0, 'refined': 300}
         columns = {name: picture(model.encode(crops, n)) for name, n in steps.items()}
     save(compare(crops, columns), Path(__file__).parent.parent/'nbs/images/unseen.png')
 
