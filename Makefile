@@ -14,7 +14,7 @@ PY       := $(VENV)/bin/python
 READY    := $(if $(filter file,$(origin VENV)),$(VENV)/.installed)
 INSTCOMP := $(if $(READY),$(VENV)/bin/instcomp,$(PY) -c 'from instcomp.cli import main; main()')
 # What runs without arguments; training the shipped weights needs a folder of photographs.
-BENCH     = $(filter-out benchmarks/photos_ipc.py,$(sort $(wildcard benchmarks/*.py)))
+BENCH     = $(filter-out benchmarks/photos_ipc.py benchmarks/tables.py,$(sort $(wildcard benchmarks/*.py)))
 NOTEBOOKS = $(sort $(wildcard nbs/*.ipynb))
 
 .PHONY: help demo test lab docs bench lint

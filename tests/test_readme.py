@@ -29,3 +29,8 @@ def test_python_example_runs(tmp_path):
 
 def test_example_is_ten_lines():
     assert len(PYTHON) == 1 and len([line for line in PYTHON[0].splitlines() if line.strip()]) <= 11
+
+
+def test_tables_are_those_of_the_claims():
+    script = [sys.executable, 'benchmarks/tables.py', '--check']
+    assert subprocess.run(script, cwd=ROOT).returncode == 0, 'run benchmarks/tables.py'

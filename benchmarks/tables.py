@@ -1,0 +1,57 @@
+"""Write the tables between the `figures` marks of README.md from benchmarks/claims/*.json.
+
+    python benchmarks/tables.py [--check]
+"""
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = '<!-- figures: written by benchmarks/tables.py -->\n', '<!-- end of figures -->\n'
+
+COLUMNS = ['model', 'numbers a picture', 'mean colour', 'predicted', 'refined, 300 steps',
+           'bicubic, as many numbers']
+SCORES = [
+    ('`image-ipc-tiny`, 32 x 32, by `make demo`', 'demo_code_numbers', 'demo_mean_colour', 'demo_psnr',
+     'demo_psnr_refined', 'demo_same_numbers'),
+    ('`photos-ipc`, 64 x 64, shipped', 'photos_ipc_code_numbers', 'photos_ipc_psnr_mean_colour',
+     'photos_ipc_psnr', 'photos_ipc_psnr_refined', 'photos_ipc_psnr_same_numbers'),
+]
+
+def claims():
+    "Every claim, by key."
+    found = {}
+    for path in sorted((ROOT/'benchmarks'/'claims').glob('*.json')):
+        found |= json.loads(path.read_text('utf-8'))
+    return found
+
+def shown(key, values):
+    "A figure as text, or that there is none."
+    if key not in values: return 'not measured'
+    value = values[key]['value']
+    return value if isinstance(value, str) else f'{value:,}' if isinstance(value, int) else f'{value:.2f}'
+
+def table(columns, rows, values):
+    "One markdown table; the first entry of a row is its label, the others are keys of claims."
+    lines = [columns, ['---']*len(columns)]
+    lines += [[label, *(shown(key, values) for key in keys)] for label, *keys in rows]
+    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
+
+def figures():
+    "All that stands between the marks."
+    values = claims()
+    return BEGIN + '\n' + table(COLUMNS, SCORES, values) + '\n' + END
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--check', action='store_true', help='change nothing; exit 1 if README.md is out of date')
+    args = p.parse_args()
+    path = ROOT/'README.md'
+    text = path.read_text('utf-8')
+    before, rest = text.split(BEGIN)
+    new = before + figures() + rest.split(END)[1]
+    if args.check: sys.exit(new != text)
+    path.write_text(new, 'utf-8')
+
+if __name__ == '__main__': main()
