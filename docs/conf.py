@@ -1,5 +1,6 @@
 "The site is nbs/ as it is: no page is written here. Build it with `make docs`."
 import json
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -15,26 +16,36 @@ myst_heading_anchors = 3
 nb_execution_mode = 'off'                          # the notebooks carry their outputs
 html_theme = 'furo'
 html_title = f'{project} {version}'
+html_static_path, html_css_files = ['static'], ['wide.css']
 html_theme_options = {'source_repository': _ini['DEFAULT']['git_url'], 'source_branch': 'main',
-                      'source_directory': 'nbs/'}
+                      'source_directory': 'nbs/', 'light_css_variables': {'code-font-size': '.75rem'}}
 exclude_patterns = ['**.ipynb_checkpoints', '_proc', 'README.md']
 PARTS = {'The course': '[0-9]*.ipynb', 'Appendices': 'A*.ipynb'}
+nb_code_prompt_show = 'Show set-up or solution'
+FOLDED = {'#| hide': 'hide-cell', '#| default_exp': 'remove-cell'}        # how a cell begins: its tag
 
 
 def contents():
     "The table of contents: chapters by number, then the appendices."
     for caption, pattern in PARTS.items():
-        names = '\n'.join(path.stem for path in sorted((ROOT/'nbs').glob(pattern)))
+        paths = sorted((ROOT/'nbs').glob(pattern), key=lambda path: int(re.search(r'\d+', path.stem)[0]))
+        names = '\n'.join(path.stem for path in paths)
         if names: yield f'```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{names}\n```\n'
 
 
-def add_contents(app, name, text):
-    "The index needs its contents here only: a notebook reader would see them as raw text."
-    if name != 'index': return
+def fold(cell):
+    "Set-up and solutions stay closed until someone asks; nbdev's own lines are not shown."
+    text = ''.join(cell['source'])
+    tags = [tag for start, tag in FOLDED.items() if cell['cell_type'] == 'code' and text.startswith(start)]
+    return {**cell, 'metadata': {**cell['metadata'], 'tags': tags}} if tags else cell
+
+
+def prepare(app, name, text):
+    "Folds cells, and gives the index its contents: a notebook reader would see them as raw text."
     book = json.loads(text[0])
-    cells = [{'cell_type': 'markdown', 'metadata': {}, 'source': part, 'id': f'contents{i}'}
-             for i, part in enumerate(contents())]
-    text[0] = json.dumps({**book, 'cells': book['cells'] + cells})
+    last = [{'cell_type': 'markdown', 'metadata': {}, 'source': part, 'id': f'contents{i}'}
+            for i, part in enumerate(contents() if name == 'index' else [])]
+    text[0] = json.dumps({**book, 'cells': [*map(fold, book['cells']), *last]})
 
 
-def setup(app): app.connect('source-read', add_contents)
+def setup(app): app.connect('source-read', prepare)
