@@ -29,13 +29,16 @@ class FiLM(nn.Module):
     def __init__(self,
         inr,          # the network it will modulate
         layers=None,  # positions, counted from 0; None: all but the output layer
+        scale=1.,     # s is 1 + scale times the code's first column
+        shift=1.,     # t is shift times its second
     ):
         super().__init__()
         self.layers, self.finish = _layers(inr, layers, range(len(inr.W) - 1)), inr.finish
+        self.gain = scale, shift
         self.code_shape = {f'layer{i}': (inr.W[i].shape[1], 2) for i in self.layers}
     def one(self, W, b, code):                                                              # code: B out 2
-        s, t = (1 + code[..., 0])[:, None], code[..., 1][:, None]                           # B 1 out
-        return self.finish(W)*s, b*s + t                                                    # B in out
+        s, t = (g*c[:, None] for g, c in zip(self.gain, code.unbind(-1)))                   # B 1 out
+        return self.finish(W)*(1 + s), b*(1 + s) + t                                        # B in out
     def forward(self, raw, code): return {i: self.one(*raw[i], code[f'layer{i}']) for i in self.layers}
 
 # %% ../nbs/07_modulate.ipynb #fd1e5cdf
