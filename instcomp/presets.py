@@ -61,6 +61,11 @@ TOP = ['format', 'version', 'preset', 'note', 'task', 'data', 'size', 'encoding'
        'encoder', 'refine', 'train', 'precision', 'augment']
 SECTIONS = dict(inr=['hidden', 'depth', 'normalize', 'out_bias'], refine=['lr', 'betas'], train=list(TRAIN))
 COUNTS = ['steps', 'batch', 'accumulate', 'every']
+DRAWS = ('null, shared or instance', lambda v: v in (None, 'shared', 'instance'))
+LIMITS = dict(noise=DRAWS, subsample=DRAWS, lr=('a number above 0', lambda v: v > 0),
+              fraction=('a number above 0, up to 1', lambda v: 0 < v <= 1),
+              ema=('a number from 0, below 1', lambda v: 0 <= v < 1),
+              seed=('a whole number from 0', lambda v: type(v) is int and v >= 0))
 
 def _only(kind, given, known):
     "`ValueError` for the first of `given` that is not `known`."
@@ -79,7 +84,7 @@ def _role(role, value):
 
 # %% ../nbs/A5_presets.ipynb #b8deb171
 def _check(row):
-    "`ValueError` that names the first unknown or missing key, unknown role, or count below 1."
+    "`ValueError` that names the first unknown or missing key, unknown role, or impossible number."
     _only('key', row, TOP)
     for key in TOP[4:]:
         if key not in row: raise ValueError(f'the row lacks {key!r}; a row holds {", ".join(TOP[4:])}')
@@ -87,18 +92,32 @@ def _check(row):
     for role in ROLES: _role(role, row[role])
     for key, value in [('size', row['size']), *((key, row['train'][key]) for key in COUNTS)]:
         if type(value) is not int or value < 1: raise ValueError(f'{key}={value}: give a whole number from 1')
+    for key, (say, fits) in LIMITS.items():
+        if not fits(row['train'][key]): raise ValueError(f'train.{key}={row["train"][key]}: give {say}')
 
 # %% ../nbs/A5_presets.ipynb #4996cb28
+def _like(place, old, new):
+    "`ValueError` for a word where the row has a number, or for a value in a section's place."
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in new: _like(f'{place}.{key}', old.get(key), new[key])
+    elif isinstance(old, dict) and place in SECTIONS:
+        raise ValueError(f'{place}={new}: name a key of it, such as {place}.{next(iter(old))}')
+    elif isinstance(old, (int, float, list)) and not isinstance(new, (int, float, list)):
+        raise ValueError(f'{place}={new}: give something like {json.dumps(old)}')
+
+# %% ../nbs/A5_presets.ipynb #0ef1b8fc
 def resolve(
     row,             # a row, or what a config.json holds
     overrides=None,  # nested as the row: {'train': {'steps': 100}}; a dict with a `name` replaces a role
 ):                   # dict: the row with every training setting filled in
-    "A row with some values replaced, checked. `ValueError` that names an unknown key or role."
+    "A row with some values replaced, checked. `ValueError` that names an unknown key, role or number."
     new = copy.deepcopy(row)
+    new['train'] = TRAIN | new.get('train', {})
+    _only('key', overrides or {}, TOP[3:])
     for key, value in (overrides or {}).items():
         merge = isinstance(value, dict) and isinstance(new.get(key), dict) and 'name' not in value
+        _like(key, new.get(key), value)
         new[key] = new[key] | value if merge else value
-    new['train'] = TRAIN | new.get('train', {})
     _check(new)
     return new
 

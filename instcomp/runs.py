@@ -150,6 +150,8 @@ def claim(
         if resume and other: raise ValueError(f'{run.folder} holds another run ({other})')
         if not resume and (other or last['step'] < config['train']['steps']):
             raise ValueError(f'{run.folder} holds a run at step {last["step"]}: resume, or use another')
+    elif (run.folder/'model.safetensors').exists():
+        raise ValueError(f'{run.folder} holds weights but no checkpoint to go on from: use another folder')
     if last and resume: return os.truncate(run.metrics, last['metrics_bytes'])
     shutil.rmtree(run.state, ignore_errors=True)
     write(run.folder, {'config.json': readable(config), 'metrics.jsonl': b''})
