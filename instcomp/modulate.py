@@ -121,7 +121,7 @@ class GINR(nn.Module):
         query,         # signal -> x (N, in) shared or (B, N, in), y (B, N, out), cell (in,)
         refine=None,   # (code, loss_fn, steps) -> code, for `encode(signal, steps)`
         final=None,    # (B, *S, out) -> values, after the network; None: as they are
-        chunk=65536,   # instances x coordinates evaluated at once where no gradient is kept
+        chunk=None,    # instances x coordinates at once without gradients; None: 8,192 on a CPU, else 65,536
         config=None,   # what `save` writes to config.json
     ):
         super().__init__()
@@ -142,7 +142,8 @@ class GINR(nn.Module):
         S = x.shape[int(per_instance):-1]
         x = x.reshape(*x.shape[:int(per_instance)], math.prod(S), x.shape[-1])              # N in | B N in
         f = lambda x: self.inr(x, w)
-        y = f(x) if torch.is_grad_enabled() else chunked(f, x, max(1, self.chunk//B))       # B N out
+        size = self.chunk or (8192 if x.device.type == 'cpu' else 65536)
+        y = f(x) if torch.is_grad_enabled() else chunked(f, x, max(1, size//B))             # B N out
         y = y.reshape(B, *S, y.shape[-1])                                                   # B *S out
         return self.final(y) if self.final else y
     def encode(self, signal, steps=0):
