@@ -22,7 +22,7 @@ html_theme_options = {'source_repository': _ini['DEFAULT']['git_url'], 'source_b
 exclude_patterns = ['**.ipynb_checkpoints', '_proc', 'README.md']
 PARTS = {'The course': '[0-9]*.ipynb', 'Appendices': 'A*.ipynb'}
 nb_code_prompt_show = 'Show set-up or solution'
-FOLDED = {'#| hide': 'hide-cell', '#| default_exp': 'remove-cell'}        # how a cell begins: its tag
+FOLDED = {'#| hide': 'hide-cell', '#| code-fold': 'hide-cell', '#| default_exp': 'remove-cell'}   # start: tag
 
 
 def contents():

@@ -241,3 +241,6 @@ def data_get(name: Annotated[str, typer.Argument(help='one of `instcomp data lis
 def data_path(name: Annotated[str, typer.Argument(help='one of `instcomp data list`')]):
     "Where a data set lies, or would lie."
     print(sets.data_path(name))
+
+# %% ../nbs/A7_cli.ipynb #56825db5
+if __name__ == '__main__' and '__file__' in globals(): sys.exit(main())      # python -m; not in a notebook

@@ -138,6 +138,13 @@ def test_refused_in_one_line(words, here, capsys, monkeypatch):
     assert listing(here) == before, 'something half-written is left'
 
 
+def test_module_is_the_command(here):
+    "As `torchrun -m instcomp.cli` starts it."
+    done = subprocess.run([sys.executable, '-m', 'instcomp.cli', 'train', 'tinny'], capture_output=True, text=True,
+                          env=os.environ | {'PYTHONPATH': str(ROOT)})
+    assert done.returncode == 2 and 'tinny' in done.stderr
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA card: cuda:99 stands for it')
 def test_cuda_without_a_card_is_refused(here, capsys):
     for words in ['train image-ipc-tiny --out run --device cuda', 'eval models/one --device cuda']:
