@@ -140,8 +140,8 @@ def test_refused_in_one_line(words, here, capsys, monkeypatch):
 
 def test_module_is_the_command(here):
     "As `torchrun -m instcomp.cli` starts it."
-    done = subprocess.run([sys.executable, '-m', 'instcomp.cli', 'train', 'tinny'], capture_output=True, text=True,
-                          env=os.environ | {'PYTHONPATH': str(ROOT)})
+    words, env = ['-m', 'instcomp.cli', 'train', 'tinny'], os.environ | {'PYTHONPATH': str(ROOT)}
+    done = subprocess.run([sys.executable, *words], env=env, capture_output=True, text=True)
     assert done.returncode == 2 and 'tinny' in done.stderr
 
 
