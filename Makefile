@@ -27,8 +27,8 @@ demo: $(READY)       ## train the small model for four minutes, score it on phot
 
 test: lint           ## style, tests, every notebook from top to bottom (20 minutes on two cores)
 	$(PY) -m pytest tests --durations=10
-	$(if $(NOTEBOOKS),$(PY) -m pytest --nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
-	  --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120 --durations=10 -q $(NOTEBOOKS))
+	$(if $(NOTEBOOKS),OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env \
+	  --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120 --durations=10 -q $(NOTEBOOKS))
 
 lab: $(READY)        ## open the course in JupyterLab
 	$(PY) -m jupyter lab nbs
