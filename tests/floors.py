@@ -4,13 +4,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    ['metrics', 'plot', 'device', 'pictures'],
-    ['coords', 'fourier', 'sources'],
-    ['inr'],
-    ['fit', 'modulate', 'ipc'],
-    ['hyper', 'meta', 'runs', 'codes'],
-    ['data', 'train'],
-    ['image', 'rows'],
+    ['metrics', 'plot', 'device', 'pictures', 'quality'],
+    ['coords', 'fourier', 'sources', 'solids'],
+    ['inr', 'shapes'],
+    ['fit', 'siren', 'modulate', 'family', 'ipc'],
+    ['inrgan', 'hyper', 'meta', 'runs', 'codes', 'objects'],
+    ['occupancy', 'data', 'train'],
+    ['image', 'rows', 'gan'],
     ['presets'],
     ['cli'],
 ]
