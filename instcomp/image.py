@@ -151,7 +151,8 @@ def protocol(
     seed,  # of the crops, or of the choice
 ):         # one line
     "How the held-out images of `data.evaluation` are chosen, in words."
-    if data != 'photos': return f'{n} held-out pictures of {data}, seed {seed}, centre crops of {size} pixels'
+    if data != 'photos':
+        return f'{n} held-out pictures of {data}, seed {seed}, short side {size} pixels, centre square'
     return (f'{n} crops of the photographs chelsea and coffee, seed {seed}, side uniform from {size} pixels '
             f'to the short side, area-averaged to {size} x {size}')
 
