@@ -1,47 +1,58 @@
-"""Encodings on photographs after Tancik et al. (2020): train on every second pixel, score on the others.
+"""Encodings on photographs and on pages of text after Tancik et al. (2020): train on every second pixel.
 
     python benchmarks/fourier.py                  the laptop's size, whose figures chapter 04 quotes
     python benchmarks/fourier.py FOLDER --full    the paper's: 512 x 512, 2000 steps, 256 frequencies
 
-Writes benchmarks/fourier.json (settings, protocol, one row per run). From the default pictures also
-benchmarks/claims/fourier.json, unless --out says otherwise.
+Bandwidth and learning rate of each encoding are the best ones on a further photograph or page. A run that was
+stopped goes on where it was. Writes benchmarks/fourier.json (settings, protocol, one row per run); from the
+default pictures also benchmarks/claims/fourier.json, unless --out says otherwise.
 """
 import argparse
 import json
+import math
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from instcomp.coords import chunked, grid
 from instcomp.data import Folder, photos, read_image
-from instcomp.fit import fit
+from instcomp.fit import cosine, fit
 from instcomp.fourier import basic, gaussian, positional
 from instcomp.inr import INR, mlp
 from instcomp.metrics import psnr
 
 HERE = Path(__file__).parent
 LAPTOP = dict(size=128, steps=500, seeds=3, pictures=4, width=64, features=64, batch=1024,
-              sigma=3.5, scale=4., lr=.003)                                  # these three chosen on astronaut
-FULL = dict(size=512, steps=2000, seeds=1, pictures=16, width=256, features=256, batch=0,  # 0: all seen
-            sigma=10., scale=6., lr=.001)
+              tune=2, letter=.16, floor=0.)           # pictures of the sweep; smallest letter; decay to 0
+FULL = dict(size=512, steps=2000, seeds=1, pictures=16, width=256, features=256, batch=0,      # 0: all seen
+            tune=2, letter=.16, floor=1.)
+KNOBS = {'none': [None], 'basic': [None], 'positional': [2., 3., 4., 5., 6.],    # S, sigma for 128 pixels
+         'gaussian': [1.5, 2.5, 3.5, 5., 7., 10., 14.]}
+RATES = [.003, .001, .01, .03]                                                   # the first one for the knobs
 PROTOCOL = ('central square, area-averaged to {size}x{size}; trained on every 2nd row and column; PSNR of '
-            'seen 1/4, held-out 3/4 or all pixels, unclamped; mean (std) over pictures of means over seeds')
+            'seen 1/4, held-out 3/4 or all pixels, unclamped; mean (std) over pictures of means over seeds; '
+            'bandwidth, then learning rate: best mean held-out PSNR on {tune} further pictures, seed 0')
+PROSE = '''A signal is a function of a place, and a network can learn that function one step at a time.
+Waves that turn slowly come first and waves that turn fast come late; the frequencies we choose decide how
+late. Between two pixels that were seen there is room for invention, and letters leave more of it than a
+photograph.'''
 
 
-def arguments():
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(script='fourier', defaults=LAPTOP, full=FULL):
+    p = argparse.ArgumentParser()
     p.add_argument('folder', nargs='?', help='of pictures; none: the photographs in scikit-image')
-    p.add_argument('--full', action='store_true', help=f'start from the paper\'s settings: {FULL}')
-    p.add_argument('--out', type=Path, default=HERE/'fourier.json')
+    p.add_argument('--full', action='store_true', help=f'start from the paper\'s settings: {full}')
+    p.add_argument('--out', type=Path, default=HERE/f'{script}.json')
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    for name, value in LAPTOP.items(): p.add_argument(f'--{name}', type=type(value), help=f'default {value}')
+    for k, v in defaults.items(): p.add_argument(f'--{k}', type=type(v), help=f'default {v}')
     a = p.parse_args()
-    for name, value in (FULL if a.full else LAPTOP).items():
+    for name, value in (full if a.full else defaults).items():
         if getattr(a, name) is None: setattr(a, name, value)
     return a
 
@@ -54,74 +65,152 @@ def square(image, size):                             # (3, H, W) -> (size, size,
     return F.interpolate(image[None], (size, size), mode='area')[0].permute(1, 2, 0)
 
 
-def encodings(a, seed):                              # name -> (encoding, learning rate)
-    rng = torch.Generator().manual_seed(seed)
-    return {'none': (None, 1e-2), 'basic': (basic(2), 1e-2),
-            'positional': (positional(2, a.features, a.scale), a.lr),
-            'gaussian': (gaussian(2, a.features, a.sigma, rng), a.lr)}
+def page(seed, size, letter):                        # lines of text: fonts, sizes and colours drawn by seed
+    from matplotlib import get_data_path
+    from PIL import Image, ImageDraw, ImageFont
+    rng, side, words, y = np.random.default_rng(seed), 4*size, PROSE.split(), 0
+    fonts = ['DejaVuSans', 'DejaVuSans-Bold', 'DejaVuSerif', 'DejaVuSerif-Italic', 'STIXGeneral']
+    sheet = Image.new('RGB', (side, side), 'white')
+    while y < side:
+        height = int(rng.uniform(letter, 2.4*letter)*side)
+        font = ImageFont.truetype(f'{get_data_path()}/fonts/ttf/{rng.choice(fonts)}.ttf', height)
+        start, ink = rng.integers(len(words)), tuple(int(v) for v in rng.integers(0, 200, 3))
+        line = ' '.join((words + words)[start:start + 12])
+        ImageDraw.Draw(sheet).text((int(-.1*side*rng.random()), y), line, ink, font)
+        y += int(1.25*height)
+    return torch.from_numpy(np.array(sheet)).permute(2, 0, 1)/255                         # 3 4size 4size
 
 
-def score(y, encoding, lr, a, seed):                 # y (H, W, 3) -> decibels on each kind of pixels
+def pictures(a):                                     # kind -> (pictures to score, others for the sweep)
+    n, m = a.pictures, a.tune
+    if a.folder: sources = [read_image(f) for f in Folder(a.folder).items[:n + m]]
+    else:                                            # chelsea, coffee, rocket, retina; astronaut, a tissue
+        large = [im for im in photos('test') + photos('train', 'astronaut') if min(im.shape[1:]) >= a.size]
+        sources = large[:n] + photos('val')[:m] + photos('val', 'immunohistochemistry')[:m - 1]
+    if len(sources) < n + m: raise SystemExit(f'{len(sources)} pictures: {n} to score and {m} for the sweep')
+    kinds = dict(photo=sources, text=[page(seed, a.size, a.letter) for seed in range(n + m)])
+    kinds = {kind: [square(im, a.size).to(a.device) for im in each] for kind, each in kinds.items()}
+    return {kind: (each[:n], each[n:]) for kind, each in kinds.items()}
+
+
+def encoding(name, knob, a, seed):                   # the knob is meant for 128 pixels a side
+    rng, ratio = torch.Generator().manual_seed(seed), a.size/128
+    return {'none': lambda: None, 'basic': lambda: basic(2),
+            'positional': lambda: positional(2, a.features, knob + math.log2(ratio)),
+            'gaussian': lambda: gaussian(2, a.features, knob*ratio, rng)}[name]()
+
+
+def painter(name, knob, a, seed):                    # network, its inputs (H, W, n), inputs -> colours
     torch.manual_seed(seed)
-    net = INR(encoding, hidden=a.width, depth=4).to(a.device)
-    x = grid(y.shape[:2], extent=.5, device=a.device)                                       # H W 2, side 1
-    h, value = net.encoding(x) if encoding else x, lambda h: mlp(h, net.raw()).sigmoid()
-    held = torch.ones(y.shape[:2], dtype=torch.bool, device=a.device)
+    net = INR(encoding(name, knob, a, seed), hidden=a.width, depth=4).to(a.device)
+    x = grid((a.size, a.size), extent=.5, device=a.device)                                  # H W 2, side 1
+    return net, net.encoding(x) if net.encoding else x, lambda h: mlp(h, net.raw()).sigmoid()
+
+
+def score(y, net, h, value, lr, a):                  # y (H, W, 3) -> decibels on each kind of pixels, seconds
+    held, start = torch.ones(y.shape[:2], dtype=torch.bool, device=a.device), time.process_time()
     held[::2, ::2] = False
     seen, target = h[~held], y[~held]
 
     def loss(i):
         k = torch.randint(len(seen), (a.batch,), device=a.device) if a.batch else slice(None)
         return (value(seen[k]) - target[k]).square().mean()
-    for _ in fit(loss, torch.optim.Adam(net.parameters(), lr), a.steps): pass
+    for _ in fit(loss, torch.optim.Adam(net.parameters(), lr, fused=True), a.steps,
+                 schedule=cosine(a.steps, floor=a.floor)): pass
+    seconds = time.process_time() - start
     with torch.no_grad(): p = chunked(value, h.flatten(0, 1), 65536).view(y.shape)
     masks = dict(seen=~held, held_out=held, all=held | ~held)
-    return {name: psnr(p[m][None], y[m][None]).item() for name, m in masks.items()}
+    scores = {k: round(psnr(p[m][None], y[m][None]).item(), 3) for k, m in masks.items()}
+    return scores | dict(seconds=round(seconds, 2))
 
 
-def run(a, pictures):                                # one row per picture, seed and encoding
-    for i, y in enumerate(pictures):
-        for seed in range(a.seeds):
-            for name, (encoding, lr) in encodings(a, seed).items():
-                row = dict(picture=i, seed=seed, encoding=name)
-                row |= {k: round(v, 3) for k, v in score(y, encoding, lr, a, seed).items()}
-                print(*row.values(), flush=True)
-                yield row
+def remember(path, settings):                        # keep(key, f): f() once, later what the file remembers
+    head, known = json.dumps(settings), {}
+    if path.exists():
+        first, *lines = path.read_text(encoding='utf-8').split('\n')
+        if first == head: known = dict(json.loads(line) for line in lines if line.endswith(']'))
+    path.write_text('\n'.join([head, *(json.dumps([k, v]) for k, v in known.items()), '']), encoding='utf-8')
+
+    def keep(key, f):
+        if key not in known:
+            known[key] = f()
+            with path.open('a', encoding='utf-8') as file: file.write(json.dumps([key, known[key]]) + '\n')
+            print(key, known[key], flush=True)
+        return known[key]
+    return keep
 
 
-def summary(rows):                                   # key -> mean or standard deviation over pictures
+def choose(name, knobs, rates, run):                 # run(knob, lr) -> scores; the best; all tries
+    tried = {(k, rates[0]): run(k, rates[0]) for k in knobs}
+    knob = max(tried, key=lambda c: tried[c]['held_out'])[0]
+    tried |= {(knob, lr): run(knob, lr) for lr in rates[1:]}
+    best = max(tried, key=lambda c: tried[c]['held_out'])
+    return best, [dict(name=name, knob=k, lr=lr, **v) for (k, lr), v in tried.items()]
+
+
+def measure(kind, images, knobs, rates, painter, a, keep):  # -> settings, rows of sweep, rows of runs
+    def run(name, part, i, seed, knob, lr):
+        f = lambda: score(images[part][i], *painter(name, knob, a, seed), lr, a)
+        return keep(f'{kind} {name} {("score", "sweep")[part]} {i} seed {seed} knob {knob} rate {lr}', f)
+
+    def sweep(name, knob, lr):                       # means over the pictures of the sweep
+        each = [run(name, 1, i, 0, knob, lr) for i in range(len(images[1]))]
+        return {k: round(statistics.mean(r[k] for r in each), 3) for k in each[0]}
+    found, tries, rows = {}, [], []
+    for name, options in knobs.items():
+        found[name], tried = choose(name, options, rates, lambda k, lr: sweep(name, k, lr))
+        tries += [dict(kind=kind, **row) for row in tried]
+        rows += [dict(kind=kind, name=name, picture=i, seed=seed, **run(name, 0, i, seed, *found[name]))
+                 for i in range(len(images[0])) for seed in range(a.seeds)]
+    return {name: dict(knob=k, lr=lr) for name, (k, lr) in found.items()}, tries, rows
+
+
+def summary(rows, columns=('seen', 'held_out', 'all')):   # key -> mean or standard deviation over pictures
     out = {}
-    for name in dict.fromkeys(r['encoding'] for r in rows):
-        for kind in 'seen', 'held_out', 'all':
+    for kind, name in dict.fromkeys((r['kind'], r['name']) for r in rows):
+        for column in columns:
             each = {}
             for r in rows:
-                if r['encoding'] == name: each.setdefault(r['picture'], []).append(r[kind])
+                if (r['kind'], r['name']) == (kind, name): each.setdefault(r['picture'], []).append(r[column])
             each = [statistics.mean(v) for v in each.values()]
-            out[f'{name}_{kind}'] = round(statistics.mean(each), 2)
-            if len(each) > 1: out[f'{name}_{kind}_std'] = round(statistics.stdev(each), 2)
+            out[f'{kind}_{name}_{column}'] = round(statistics.mean(each), 2)
+            if len(each) > 1: out[f'{kind}_{name}_{column}_std'] = round(statistics.stdev(each), 2)
     return out
 
 
-def main():
-    a, start = arguments(), time.perf_counter()
-    if a.folder: sources = [read_image(f) for f in Folder(a.folder).items]
-    else: sources = photos('test') + photos('train', 'astronaut')  # chelsea, coffee, rocket, retina ...
-    if not a.folder: sources = [im for im in sources if min(im.shape[1:]) >= a.size]
-    sources = sources[:a.pictures]
-    rows = list(run(a, [square(im, a.size).to(a.device) for im in sources]))
+def origin(script, a):
     git = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=HERE, capture_output=True, text=True)
-    origin = dict(command=' '.join(['python benchmarks/fourier.py', *sys.argv[1:]]),
-                  seed=f'0 to {a.seeds - 1}', device=a.device, threads=torch.get_num_threads(),
-                  commit=git.stdout.strip())
-    scores = summary(rows)
-    result = dict(protocol=PROTOCOL.format(size=a.size), pictures=len(sources), **origin,
-                  settings={k: getattr(a, k) for k in LAPTOP}, seconds=round(time.perf_counter() - start),
-                  scores=scores, rows=rows)
+    command = ' '.join([f'python benchmarks/{script}.py', *sys.argv[1:]])
+    return dict(command=command, seed=f'0 to {a.seeds - 1}', device=a.device,
+                threads=torch.get_num_threads(), commit=git.stdout.strip())
+
+
+def write(script, a, result, claims):                # the JSON; the claims too if these are the default runs
     a.out.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
-    if a.out == HERE/'fourier.json' and not a.folder:
-        claims = {k: dict(value=v, **origin) for k, v in scores.items()}
-        (HERE/'claims'/'fourier.json').write_text(json.dumps(claims, indent=1) + '\n', encoding='utf-8')
-    print(json.dumps(scores, indent=1))
+    if a.out == HERE/f'{script}.json' and not a.folder and not a.full:
+        claims = {k: dict(value=v, **origin(script, a)) for k, v in claims.items()}
+        (HERE/'claims'/f'{script}.json').write_text(json.dumps(claims, indent=1) + '\n', encoding='utf-8')
+    print(json.dumps(result['scores'], indent=1))
+
+
+def main():
+    a = arguments()
+    settings = {k: getattr(a, k) for k in LAPTOP} | dict(folder=a.folder, device=a.device)
+    part = a.out.with_suffix('.json.tmp')
+    keep, found, sweep, rows = remember(part, settings), {}, [], []
+    for kind, images in pictures(a).items():
+        found[kind], tried, done = measure(kind, images, KNOBS, RATES, painter, a, keep)
+        sweep, rows = sweep + tried, rows + done
+    scores = summary(rows)
+    gain = {f'fourier_gain_db{end}': round(scores[f'{kind}_gaussian_all'] - scores[f'{kind}_none_all'], 2)
+            for kind, end in (('photo', ''), ('text', '_text'))}
+    best = {f'{kind}_{name}_{k}': v for kind in found for name in found[kind]
+            for k, v in found[kind][name].items() if v is not None}
+    protocol = PROTOCOL.format(size=a.size, tune=a.tune)
+    result = dict(protocol=protocol, **origin('fourier', a), settings=settings, found=found,
+                  scores=scores | gain, sweep=sweep, rows=rows)
+    write('fourier', a, result, gain | best | scores)
+    part.unlink()
 
 
 if __name__ == '__main__': main()
