@@ -5,7 +5,7 @@
 
 Bandwidth and learning rate of each encoding are the best ones on a further photograph or page. A run that was
 stopped goes on where it was. Writes benchmarks/fourier.json (settings, protocol, one row per run); from the
-default pictures also benchmarks/claims/fourier.json, unless --out says otherwise.
+default pictures also the same name in benchmarks/claims, unless --out names another folder.
 """
 import argparse
 import json
@@ -48,6 +48,7 @@ def arguments(script='fourier', defaults=LAPTOP, full=FULL):
     p = argparse.ArgumentParser()
     p.add_argument('folder', nargs='?', help='of pictures; none: the photographs in scikit-image')
     p.add_argument('--full', action='store_true', help=f'start from the paper\'s settings: {full}')
+    p.add_argument('--kind', choices=['photo', 'text'], help='only these pictures')
     p.add_argument('--out', type=Path, default=HERE/f'{script}.json')
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     for k, v in defaults.items(): p.add_argument(f'--{k}', type=type(v), help=f'default {v}')
@@ -90,7 +91,7 @@ def pictures(a):                                     # kind -> (pictures to scor
     if len(sources) < n + m: raise SystemExit(f'{len(sources)} pictures: {n} to score and {m} for the sweep')
     kinds = dict(photo=sources, text=[page(seed, a.size, a.letter) for seed in range(n + m)])
     kinds = {kind: [square(im, a.size).to(a.device) for im in each] for kind, each in kinds.items()}
-    return {kind: (each[:n], each[n:]) for kind, each in kinds.items()}
+    return {kind: (each[:n], each[n:]) for kind, each in kinds.items() if a.kind in (None, kind)}
 
 
 def encoding(name, knob, a, seed):                   # the knob is meant for 128 pixels a side
@@ -187,9 +188,9 @@ def origin(script, a):
 
 def write(script, a, result, claims):                # the JSON; the claims too if these are the default runs
     a.out.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
-    if a.out == HERE/f'{script}.json' and not a.folder and not a.full:
+    if a.out.resolve().parent == HERE.resolve() and not a.folder and not a.full:
         claims = {k: dict(value=v, **origin(script, a)) for k, v in claims.items()}
-        (HERE/'claims'/f'{script}.json').write_text(json.dumps(claims, indent=1) + '\n', encoding='utf-8')
+        (HERE/'claims'/a.out.name).write_text(json.dumps(claims, indent=1) + '\n', encoding='utf-8')
     print(json.dumps(result['scores'], indent=1))
 
 
@@ -203,7 +204,7 @@ def main():
         sweep, rows = sweep + tried, rows + done
     scores = summary(rows)
     gain = {f'fourier_gain_db{end}': round(scores[f'{kind}_gaussian_all'] - scores[f'{kind}_none_all'], 2)
-            for kind, end in (('photo', ''), ('text', '_text'))}
+            for kind, end in (('photo', ''), ('text', '_text')) if kind in found}
     best = {f'{kind}_{name}_{k}': v for kind in found for name in found[kind]
             for k, v in found[kind][name].items() if v is not None}
     protocol = PROTOCOL.format(size=a.size, tune=a.tune)
