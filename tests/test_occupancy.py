@@ -1,0 +1,92 @@
+"Degenerate solids get one clear line; the surface that is followed is the surface of the full grid."
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from instcomp.occupancy import (checked, cloud_model, corners, labelled, mesh, mise, read_mesh, surface_scores,
+                                voxelise, winding, write_mesh)
+from instcomp.shapes import FAMILIES, solid
+from instcomp.solids import Solid, box, move
+
+
+def refused(f, *words):
+    with pytest.raises(ValueError) as caught: f()
+    text = str(caught.value)
+    assert '\n' not in text and all(word in text for word in words), text
+
+
+def ball(): return trimesh.creation.icosphere(2, .5)
+
+
+def test_a_mesh_with_a_hole_has_no_inside(tmp_path):
+    holed = trimesh.Trimesh(ball().vertices, ball().faces[1:], process=False)
+    refused(lambda: checked(holed), 'watertight', 'holes')
+    refused(lambda: winding(holed, torch.zeros(1, 3)), 'watertight')
+    holed.export(tmp_path/'holed.ply')
+    refused(lambda: read_mesh(tmp_path/'holed.ply'), 'watertight')
+
+
+def test_an_empty_mesh_is_refused(tmp_path):
+    refused(lambda: checked(trimesh.Trimesh()), 'empty')
+    refused(lambda: write_mesh(trimesh.Trimesh(), tmp_path/'nothing.ply'), 'empty')
+    assert list(tmp_path.iterdir()) == []
+    refused(lambda: mesh(torch.full([9]*3, -1.)), 'no surface')
+    refused(lambda: Solid([(move(box((.1, .1, .1)), (5., 0, 0)), (0, 0, 0))]).surface(10), 'no surface')
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match='nowhere.ply'): read_mesh(tmp_path/'nowhere.ply')
+    refused(lambda: write_mesh(ball(), tmp_path/'ball.txt'), '.ply', '.glb')
+
+
+@pytest.mark.parametrize('cloud', [torch.zeros(1, 0, 3), torch.zeros(5, 3), torch.full((1, 4, 3), torch.nan),
+                                   torch.full((1, 4, 3), 2.)])
+def test_a_cloud_that_is_none_is_refused(cloud):
+    refused(lambda: voxelise(cloud, 8), 'point cloud')
+    refused(lambda: cloud_model(8, 4).encode((cloud, None, None)), 'point cloud')
+
+
+def test_no_points_no_score():
+    none, some = torch.zeros(0, 3), torch.rand(5, 3)
+    refused(lambda: surface_scores(none, none, some, some), 'no points')
+    refused(lambda: labelled(lambda x: x[:, 0] > 0, none, 10), 'empty')
+
+
+@pytest.mark.parametrize('ending', ['ply', 'obj', 'glb'])
+def test_files_keep_the_mesh(tmp_path, ending):
+    back = read_mesh(write_mesh(ball(), tmp_path/f'ball.{ending}'))
+    assert abs(back.volume/ball().volume - 1) < 1e-4 and len(back.faces) == len(ball().faces)
+    assert [path.name for path in tmp_path.iterdir()] == [f'ball.{ending}']
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_following_the_surface_misses_nothing_of_a_distance(family):
+    def inner(x): return -solid(family, 11).distance(x)
+    V, count = mise(inner, 16, 2, margin=3**.5/16)           # no point of a cell is farther from a corner
+    dense, few = mesh(inner(corners(64))), mesh(V)
+    assert np.array_equal(dense.faces, few.faces) and np.allclose(dense.vertices, few.vertices, atol=1e-6)
+    assert count < .3*V.numel() and few.is_watertight and few.volume > 0
+
+
+def test_a_thin_bar_between_the_corners_is_followed():
+    bar = box((.9, .02, .02))
+    block = move(box((.3, .3, .3)), (0, .03, .03))
+    def inner(x): return -bar(x - x.new_tensor([0, .03, .03])).minimum(block(x))
+    V, _ = mise(inner, 16, 2)
+    assert np.array_equal(mesh(inner(corners(64))).faces, mesh(V).faces)
+
+
+def test_inside_of_a_mesh():
+    x = torch.rand(500, 3, generator=torch.Generator().manual_seed(0))*2 - 1
+    turns, far = winding(ball(), x), x.norm(dim=-1)
+    sure = (far < .48) | (far > .5)
+    assert torch.equal(turns[sure] > .5, far[sure] < .5)
+
+
+def test_codes_forget_the_order_of_the_points():
+    torch.manual_seed(0)
+    model, cloud = cloud_model(8, 4), torch.rand(2, 50, 3)*2 - 1
+    x = torch.rand(6, 3)
+    a, b = (model.decode(model.encode((c, None, None)), x) for c in (cloud, cloud[:, torch.randperm(50)]))
+    assert a.shape == (2, 6, 1) and torch.allclose(a, b, atol=1e-4)
