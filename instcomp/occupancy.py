@@ -6,7 +6,7 @@
 __all__ = ['labelled', 'corners', 'mise', 'mesh', 'unit_gradient', 'surface_scores', 'checked', 'read_mesh', 'write_mesh',
            'winding', 'Occupancy', 'voxelise', 'cloud_model']
 
-# %% ../nbs/06_occupancy.ipynb #aaf1ebdd
+# %% ../nbs/06_occupancy.ipynb #11c1bf2a
 from pathlib import Path
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from .meta import optimise
 from .modulate import FiLM, GINR, write
 from .siren import gradient
 
-# %% ../nbs/06_occupancy.ipynb #36980299
+# %% ../nbs/06_occupancy.ipynb #aaf34e61
 def labelled(
     inside,          # callable: points (N, 3) -> (N,) bool
     near,            # (M, 3) points of the surface
@@ -34,7 +34,7 @@ def labelled(
     x = torch.cat([close, torch.rand(n - n//2, 3, generator=generator)*2 - 1])              # n 3
     return x, inside(x)[:, None].float()
 
-# %% ../nbs/06_occupancy.ipynb #25a138db
+# %% ../nbs/06_occupancy.ipynb #b509a970
 def corners(
     n,              # cells along each axis
     extent=1.,      # the cube is [-extent, extent]³
@@ -44,7 +44,7 @@ def corners(
     s = torch.linspace(-extent, extent, n + 1, device=device)
     return torch.stack(torch.meshgrid(s, s, s, indexing='ij'), -1)
 
-# %% ../nbs/06_occupancy.ipynb #490fb5d4
+# %% ../nbs/06_occupancy.ipynb #0825bae2
 def _spread(mixed):
     "Cells (n, n, n) bool -> corners of the grid twice as fine that belong to one of them."
     fine = mixed.repeat_interleave(2, 0).repeat_interleave(2, 1).repeat_interleave(2, 2)
@@ -55,7 +55,7 @@ def _mixed(V, level, margin):
     pool = lambda v: F.max_pool3d(v[None], 3, 2)[0]
     return (pool(V) > level - margin) & (-pool(-V) <= level + margin)
 
-# %% ../nbs/06_occupancy.ipynb #c0f5be8b
+# %% ../nbs/06_occupancy.ipynb #638d01d1
 def mise(
     f,           # field: (N, 3) -> (N,), such as logits; inside is above `level`
     start=64,    # cells along each axis of the first grid
@@ -84,7 +84,7 @@ def mise(
         V, known = W, seen
     return V, int(known.sum())
 
-# %% ../nbs/06_occupancy.ipynb #26a611ff
+# %% ../nbs/06_occupancy.ipynb #037d89c0
 def mesh(
     V,         # (n+1, n+1, n+1) values at the corners of a cube, inside above `level`
     level=0.,  # the surface is where the values cross it
@@ -103,7 +103,7 @@ def mesh(
     if f is not None: out.vertex_normals = -unit_gradient(f, torch.from_numpy(out.vertices).float()).numpy()
     return out
 
-# %% ../nbs/06_occupancy.ipynb #55be7752
+# %% ../nbs/06_occupancy.ipynb #d657731f
 def unit_gradient(
     f,           # field: (N, 3) -> (N,)
     x,           # (N, 3)
@@ -113,7 +113,7 @@ def unit_gradient(
     def unit(x): return F.normalize(gradient(lambda v: f(v)[:, None], x), dim=-1)
     with torch.no_grad(): return chunked(unit, x, chunk)
 
-# %% ../nbs/06_occupancy.ipynb #8b8ed207
+# %% ../nbs/06_occupancy.ipynb #2a5473e1
 def surface_scores(
     points,   # (N, 3) samples of a surface
     normals,  # (N, 3) their unit normals
@@ -128,7 +128,7 @@ def surface_scores(
     cosine = [(a*b).sum(-1).abs().mean().item() for a, b in ((normals, facing[i]), (facing, normals[j]))]
     return dict(chamfer=float(there.mean() + back.mean())/2, normals=sum(cosine)/2)
 
-# %% ../nbs/06_occupancy.ipynb #5e560a79
+# %% ../nbs/06_occupancy.ipynb #37923865
 def checked(
     solid,  # a trimesh.Trimesh
 ):          # the same
@@ -139,7 +139,7 @@ def checked(
                          '(trimesh.repair.fill_holes mends small ones)')
     return solid
 
-# %% ../nbs/06_occupancy.ipynb #78bdf2ec
+# %% ../nbs/06_occupancy.ipynb #30e3b16f
 def read_mesh(
     path,  # .ply, .obj, .glb, .stl, .off …
 ):         # trimesh.Trimesh, watertight
@@ -148,7 +148,7 @@ def read_mesh(
     if not Path(path).is_file(): raise FileNotFoundError(f'{path}: no such file')
     return checked(trimesh.load(path, force='mesh'))
 
-# %% ../nbs/06_occupancy.ipynb #d3cf87c5
+# %% ../nbs/06_occupancy.ipynb #f4591e4f
 def write_mesh(
     solid,  # trimesh.Trimesh
     path,   # ends in .ply, .obj or .glb
@@ -162,7 +162,7 @@ def write_mesh(
     write(path.parent, {path.name: data.encode() if isinstance(data, str) else data})
     return path
 
-# %% ../nbs/06_occupancy.ipynb #d5b488fc
+# %% ../nbs/06_occupancy.ipynb #5b789428
 def winding(
     solid,        # watertight trimesh.Trimesh
     x,            # (N, 3) points
@@ -178,7 +178,7 @@ def winding(
         return torch.atan2(top, low).sum(-1)/(2*torch.pi)                                   # N
     return chunked(turns, x, max(1, budget//len(T)), 0)
 
-# %% ../nbs/06_occupancy.ipynb #76f00165
+# %% ../nbs/06_occupancy.ipynb #eab3700d
 class Occupancy(GINR):
     "A GINR whose values are logits of `inside`; `query` gives labelled points (Mescheder et al., 2019)."
     def losses(self, code, signal, points=None, generator=None):
@@ -190,7 +190,7 @@ class Occupancy(GINR):
         logits = self.decode(code, x, x.dim() == 3)                                         # B N 1
         return F.binary_cross_entropy_with_logits(logits, y, reduction='none').flatten(1).mean(1)
 
-# %% ../nbs/06_occupancy.ipynb #cf6f9d39
+# %% ../nbs/06_occupancy.ipynb #dcb6a55b
 def voxelise(
     cloud,  # (B, N, 3) points of surfaces in the cube [-1, 1]³
     n,      # cells along each axis
@@ -210,7 +210,7 @@ def voxelise(
     means = torch.cat([count.clamp(max=1), sums[..., 1:]/count.clamp(min=1)], -1)
     return means.transpose(1, 2).unflatten(-1, (n, n, n))
 
-# %% ../nbs/06_occupancy.ipynb #c8c7b862
+# %% ../nbs/06_occupancy.ipynb #d86d035f
 def cloud_model(
     cells=24,   # the point cloud is voxelised to cells³
     patch=6,    # cells along the side of a token

@@ -4,8 +4,19 @@ import pytest
 import torch
 import trimesh
 
-from instcomp.occupancy import (checked, cloud_model, corners, labelled, mesh, mise, read_mesh, surface_scores,
-                                voxelise, winding, write_mesh)
+from instcomp.occupancy import (
+    checked,
+    cloud_model,
+    corners,
+    labelled,
+    mesh,
+    mise,
+    read_mesh,
+    surface_scores,
+    voxelise,
+    winding,
+    write_mesh,
+)
 from instcomp.shapes import FAMILIES, solid
 from instcomp.solids import Solid, box, move
 
