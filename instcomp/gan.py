@@ -33,7 +33,11 @@ class Conv(nn.Module):
         padding = self.W.shape[-1]//2 if padding is None else padding
         return F.conv2d(x, self.W*self.scale, self.b*self.rate, padding=padding)
 
-def bent(x): return F.leaky_relu(x, .2)*2**.5                   # keeps the mean square
+def bent(
+    x,  # any shape
+):      # the same
+    "Leaky ReLU that keeps the mean square."
+    return F.leaky_relu(x, .2)*2**.5
 
 class Down(nn.Module):
     "Two convolutions beside a shortcut; half the side (StyleGAN2 blurs with 1 3 3 1, we average 2 x 2)."

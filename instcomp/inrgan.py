@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['leaky', 'fmm', 'RUNGS', 'PAPER', 'waves', 'finer', 'double', 'trace', 'Generator', 'paint', 'picture', 'rung', 'macs']
 
-# %% ../nbs/08_inrgan.ipynb #bb1880f4
+# %% ../nbs/08_inrgan.ipynb #4859fa79
 import math
 from functools import partial
 
@@ -18,7 +18,7 @@ from .coords import chunked, grid
 from .family import FMM, Concatenate, Full
 from .inr import INR, he_init, linear
 
-# %% ../nbs/08_inrgan.ipynb #2b1091b5
+# %% ../nbs/08_inrgan.ipynb #7d01e81b
 def waves(
     x,  # (N, 2) coordinates
     U,  # (B, 2, m) angular frequencies, each instance's own
@@ -28,7 +28,7 @@ def waves(
     p = x[:, :1]*U[:, :1] + x[:, 1:]*U[:, 1:]                                               # B N m
     return torch.cat([p.cos(), p.sin()], -1)
 
-# %% ../nbs/08_inrgan.ipynb #efbe9a89
+# %% ../nbs/08_inrgan.ipynb #bfbd7741
 def finer(
     x,     # (H, W, 2) cell centres
     cell,  # side of a cell
@@ -43,7 +43,7 @@ def double(
     "Nearest-neighbour upsampling: each cell's values stand for its four quarters."
     return h.repeat_interleave(2, -3).repeat_interleave(2, -2)
 
-# %% ../nbs/08_inrgan.ipynb #9bcf9dfc
+# %% ../nbs/08_inrgan.ipynb #e237476d
 def trace(
     h,        # (N, in) or (B, N, in)
     weights,  # as `mlp` takes them
@@ -54,7 +54,7 @@ def trace(
     for W, b in hidden: h = act(linear(h, W, b))                                            # B N width
     return h, linear(h, *last)                                                              # B N out
 
-# %% ../nbs/08_inrgan.ipynb #ec10dfe9
+# %% ../nbs/08_inrgan.ipynb #887f406c
 leaky = partial(F.leaky_relu, negative_slope=.2)
 
 class Generator(nn.Module):
@@ -108,7 +108,7 @@ class Generator(nn.Module):
         "Pictures (B, 3, size, size) of [-extent, extent]²; `rows` of the coarsest grid at a time."
         return picture(self.weights(self.code(z, label)), size or self.size, extent, rows)
 
-# %% ../nbs/08_inrgan.ipynb #2e1b7e32
+# %% ../nbs/08_inrgan.ipynb #4a9ee415
 def paint(
     weights,  # list of (U or None, layers), as `Generator.weights` gives them
     x,        # (H, W, 2) cell centres of the coarsest grid, or of some of its rows
@@ -137,7 +137,7 @@ def picture(
     f = lambda x: paint(weights, x, extent/side)
     return (f(x) if rows is None else chunked(f, x, rows, -3)).permute(0, 3, 1, 2)          # B 3 H W
 
-# %% ../nbs/08_inrgan.ipynb #34a8734e
+# %% ../nbs/08_inrgan.ipynb #8600848c
 fmm = partial(FMM, rank=10, bias=True)
 
 RUNGS = {1: dict(modulate=partial(Concatenate, dim=1024), fourier=0.),
@@ -163,7 +163,7 @@ def rung(
     if 'scales' not in settings: raise ValueError(f'size={size}: the paper has {list(PAPER)}; give scales')
     return Generator(size, **settings)
 
-# %% ../nbs/08_inrgan.ipynb #6295e7eb
+# %% ../nbs/08_inrgan.ipynb #9d9521d8
 def macs(
     f,  # callable without arguments
 ):      # multiply-adds of the matrix products and convolutions inside
