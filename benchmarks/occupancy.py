@@ -41,6 +41,8 @@ def arguments():
     p.add_argument('--unseen', type=int, default=20, help='solids to score')
     p.add_argument('--refine', type=int, default=100, help='steps of Adam on the code, with labelled points')
     p.add_argument('--save', type=Path, help='keep the trained weights here (.pt)')
+    p.add_argument('--load', type=Path, help='weights kept by --save: no training')
+    p.add_argument('--picture', type=Path, help='draw four unseen solids: truth and prediction')
     p.add_argument('--dry', action='store_true', help='print, write nothing')
     return p.parse_args()
 
@@ -76,12 +78,35 @@ def scores(model, family, seeds, steps):             # IoU of each solid, 100,00
     return out
 
 
+def picture(model, a, n=4):                          # above: true solids, below: what their clouds became
+    import matplotlib.pyplot as plt
+    fig, axs = plt.subplots(2, n, figsize=(2.4*n, 3.6), dpi=72, subplot_kw=dict(projection='3d'))
+    for k in range(n):
+        one = solid(a.family, UNSEEN + k)
+        code = model.encode([v[None] for v in example(a.family, UNSEEN + k)])
+        fields = [lambda x, one=one: -one.distance(x), lambda x, c=code: model.decode(c, x)[0, :, 0]]
+        for ax, f in zip(axs[:, k], fields):
+            m = mesh(mise(f, 64, 1)[0])
+            ax.plot_trisurf(*m.vertices.T, triangles=m.faces, color=(.45, .62, .8), linewidth=0,
+                            antialiased=False)
+            ax.view_init(25, -50)
+            ax.set_box_aspect((1, 1, 1), zoom=1.6)
+            ax.set_axis_off()
+            ax.set(xlim=(-.9, .9), ylim=(-.9, .9), zlim=(-.8, 1.))
+    axs[0, 0].set_title('truth', fontsize=9)
+    axs[1, 0].set_title('from the cloud', fontsize=9)
+    fig.subplots_adjust(0, 0, 1, .95, 0, 0)
+    fig.savefig(a.picture)
+
+
 def clouds(a):
     torch.manual_seed(0)
     model, start = cloud_model(), time.process_time()
-    train(model, examples(a.family, range(a.shapes)), a)
+    if a.load: model.load_state_dict(torch.load(a.load, weights_only=True))
+    else: train(model, examples(a.family, range(a.shapes)), a)
     trained = time.process_time() - start
     if a.save: torch.save(model.state_dict(), a.save)
+    if a.picture: picture(model, a)
     new = range(UNSEEN, UNSEEN + a.unseen)
     found = {'unseen': scores(model, a.family, new, 0), 'seen': scores(model, a.family, range(a.unseen), 0),
              'unseen_refined': scores(model, a.family, new, a.refine)}
