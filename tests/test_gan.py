@@ -1,0 +1,42 @@
+"A killed GAN run ends as if it never was: both players, their moments, the average, the data's order."
+import os
+import subprocess
+import sys
+import time
+
+import torch
+from safetensors.torch import load_file
+
+from instcomp.gan import Draws, build_gan
+from instcomp.train import train
+
+ROW = dict(size=16, generator=dict(rung=5, scales=[[16, 2], [16, 2]], dim=8, hidden=[16, 16], rate=.3),
+           discriminator=dict(widths=[8, 16, 16], rate=2.), loss=dict(gamma=1., every=8),
+           train=dict(steps=20, batch=8, lr=1e-3, betas=[0., .99], ema=.9, every=5, seed=0))
+
+
+def play(out, resume=False):
+    torch.manual_seed(0)
+    images = torch.rand(64, 3, 16, 16)
+    draws = Draws(images, 8)
+    train(build_gan(ROW), ROW, draws, out, resume=resume, device='cpu', precision='fp32', bar=False)
+
+
+def test_a_killed_game_goes_on_to_the_bit(tmp_path):
+    torch.set_num_threads(1)
+    play(tmp_path/'whole')
+    env = os.environ | dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE')
+    child = subprocess.Popen([sys.executable, __file__, str(tmp_path/'killed')], env=env)
+    while not (tmp_path/'killed'/'state').exists():
+        assert child.poll() is None or (tmp_path/'killed'/'state').exists()
+        time.sleep(.01)
+    child.kill()
+    child.wait()
+    play(tmp_path/'killed', resume=True)
+    for name in ('model', 'ema', 'optim'):
+        a, b = (load_file(tmp_path/run/'state'/f'{name}.safetensors') for run in ('whole', 'killed'))
+        assert list(a) == list(b) and all(torch.equal(a[k], b[k]) for k in a), name
+    assert {key.split('/')[1][:2] for key in b} == {'G.', 'D.'}
+
+
+if __name__ == '__main__': play(sys.argv[1])
