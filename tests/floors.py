@@ -11,7 +11,7 @@ FLOORS = [
     ['inrgan', 'hyper', 'meta', 'runs', 'codes', 'objects'],
     ['occupancy', 'data', 'train'],
     ['image', 'rows', 'gan'],
-    ['presets'],
+    ['presets', 'games'],
     ['cli'],
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
