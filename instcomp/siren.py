@@ -4,23 +4,23 @@
 
 # %% auto #0
 __all__ = ['sine', 'same_range', 'torch_range', 'redraw', 'siren', 'gauss', 'wire', 'jacobian', 'gradient', 'divergence',
-           'laplacian', 'align', 'normalise', 'oriented', 'eikonal', 'sdf_loss']
+           'laplacian', 'normalise', 'align', 'oriented', 'eikonal', 'sdf_loss']
 
-# %% ../nbs/05_siren.ipynb #e27b5e0f
+# %% ../nbs/05_siren.ipynb #801acfaa
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from .inr import INR
 
-# %% ../nbs/05_siren.ipynb #5ea6baa0
+# %% ../nbs/05_siren.ipynb #7b34130d
 def sine(
     omega=30., # frequency ω inside the sine, radians per unit of its input
 ):             # callable, any shape to the same shape
     "The activation `sin(ωh)` (SIREN: Sitzmann et al., 2020, section 3)."
     return lambda h: torch.sin(omega*h)
 
-# %% ../nbs/05_siren.ipynb #05c595c8
+# %% ../nbs/05_siren.ipynb #66c9f16e
 def same_range(
     n,      # inputs of the layer
     bound,  # half the width of its weights' range
@@ -28,7 +28,7 @@ def same_range(
     "Biases drawn like the weights of their layer."
     return bound
 
-# %% ../nbs/05_siren.ipynb #6a66d865
+# %% ../nbs/05_siren.ipynb #191a8d00
 def torch_range(
     n,   # inputs of the layer
     *_,  # not asked: so it serves for weights and for biases
@@ -36,7 +36,7 @@ def torch_range(
     "What `nn.Linear` does, for weights and for biases."
     return n**-.5
 
-# %% ../nbs/05_siren.ipynb #cb7513b0
+# %% ../nbs/05_siren.ipynb #acd6dcc2
 def redraw(
     net,              # an INR, changed in place
     bound,            # callable (inputs, layer) -> half the width of the weights' range
@@ -49,7 +49,7 @@ def redraw(
         nn.init.uniform_(b, -bias(len(W), width), bias(len(W), width))
     return net
 
-# %% ../nbs/05_siren.ipynb #39fa72df
+# %% ../nbs/05_siren.ipynb #6b641467
 def siren(
     in_dim=2,         # coordinates of a point, in [-1, 1]
     hidden=256,       # width of the hidden layers
@@ -66,14 +66,14 @@ def siren(
     net = INR(None, in_dim, hidden, depth, out_dim, act=acts, out_bias=out_bias)
     return redraw(net, lambda n, layer: (6/n)**.5/omega if layer else 1/n, bias)
 
-# %% ../nbs/05_siren.ipynb #7bf2d5bd
+# %% ../nbs/05_siren.ipynb #59c40c31
 def gauss(
     s=.1,  # width of the bump
 ):         # callable, any shape to the same shape
     "`exp(-h²/2s²)` (Ramasinghe and Lucey, 2022). Draw it with `redraw(net, torch_range, torch_range)`."
     return lambda h: torch.exp(-(h/s).square()/2)
 
-# %% ../nbs/05_siren.ipynb #65c68a83
+# %% ../nbs/05_siren.ipynb #6fe5be45
 def wire(
     omega=20., # ω, frequency of the wave
     s=10.,     # s, inverse width of the bump
@@ -81,7 +81,7 @@ def wire(
     "`cos(ωh)·exp(-(sh)²)`: real part of WIRE's Gabor wavelet (Saragadam et al., 2023). Drawn as `gauss`."
     return lambda h: torch.cos(omega*h)*torch.exp(-(s*h).square())
 
-# %% ../nbs/05_siren.ipynb #9db190ca
+# %% ../nbs/05_siren.ipynb #cd53b22e
 def _reverse(f, x):
     "Values (N, c) and their derivatives (N, c, d) by c backward passes; both keep the graph."
     def slope(v):                                            # N: one value a point -> N d
@@ -92,16 +92,23 @@ def _reverse(f, x):
         y = f(x)
         return y, torch.stack([slope(v) for v in y.unbind(-1)], -2)                         # N c, N c d
 
-# %% ../nbs/05_siren.ipynb #0ff8665b
+# %% ../nbs/05_siren.ipynb #6a15097b
+def _forward(f, x):
+    "The same derivatives (N, c, d) by d forward passes."
+    along = lambda e: torch.func.jvp(f, (x,), (e.expand_as(x),))[1]                         # N c
+    return torch.func.vmap(along, out_dims=-1)(torch.eye(x.shape[-1]).to(x))                # N c d
+
+# %% ../nbs/05_siren.ipynb #eab6221f
 def jacobian(
     f,  # field: callable (N, d) -> (N, c), each point for itself
     x,  # (N, d) coordinates
 ):      # (N, c, d), to be differentiated further unless inside `torch.no_grad()`
-    "Derivatives of every value in every coordinate, by c backward passes."
-    J = _reverse(f, x)[1]
+    "Derivatives of every value in every coordinate: backward, or forward where c is more than 2d."
+    with torch.no_grad(): many = f(x[:1]).shape[-1] > 2*x.shape[-1]
+    J = _forward(f, x) if many else _reverse(f, x)[1]
     return J if torch.is_grad_enabled() else J.detach()
 
-# %% ../nbs/05_siren.ipynb #fc373c06
+# %% ../nbs/05_siren.ipynb #6aa06393
 def gradient(
     f,  # field: callable (N, d) -> (N, 1), each point for itself
     x,  # (N, d) coordinates
@@ -111,7 +118,7 @@ def gradient(
     if J.shape[-2] != 1: raise ValueError(f'the field has {J.shape[-2]} values a point: take its jacobian')
     return J[..., 0, :]                                                                     # N d
 
-# %% ../nbs/05_siren.ipynb #4d0c44ac
+# %% ../nbs/05_siren.ipynb #be2b8c07
 def divergence(
     f,  # vector field: callable (N, d) -> (N, d), each point for itself
     x,  # (N, d) coordinates
@@ -122,28 +129,18 @@ def divergence(
         raise ValueError(f'{J.shape[-2]} values for {J.shape[-1]} coordinates: a divergence needs as many')
     return J.diagonal(dim1=-2, dim2=-1).sum(-1)                                             # N
 
-# %% ../nbs/05_siren.ipynb #4c9ac6ae
+# %% ../nbs/05_siren.ipynb #f5671d59
 def laplacian(
     f,  # field: callable (N, d) -> (N, c), each point for itself
     x,  # (N, d) coordinates
 ):      # (N, c)
     "Divergence of the gradient of every value: by how much the neighbourhood's mean exceeds the value."
     d = x.shape[-1]
-    H = jacobian(lambda p: _reverse(f, p)[1].flatten(-2), x)                                # N c·d d
+    H = _reverse(lambda p: _reverse(f, p)[1].flatten(-2), x)[1]                             # N c·d d
+    H = H if torch.is_grad_enabled() else H.detach()
     return H.unflatten(-2, (-1, d)).diagonal(dim1=-2, dim2=-1).sum(-1)                      # N c
 
-# %% ../nbs/05_siren.ipynb #0f89c5f4
-def align(
-    pred,    # (B, ...) prediction
-    target,  # (B, ...) the truth, same shape
-):           # (B, ...): slope*pred + offset, the closest to the target
-    "The best affine copy of each instance; a constant prediction becomes the target's mean."
-    p, t = pred.flatten(1), target.flatten(1)                                               # B values
-    p, mean = p - p.mean(1, keepdim=True), t.mean(1, keepdim=True)
-    slope = (p*t).sum(1, keepdim=True)/p.square().sum(1, keepdim=True).clamp(min=torch.finfo(p.dtype).tiny)
-    return (slope*p + mean).view_as(target)
-
-# %% ../nbs/05_siren.ipynb #8f7875e6
+# %% ../nbs/05_siren.ipynb #f469c888
 def normalise(
     y,  # values of a signal, any shape
 ):      # values in [-1, 1], and a callable that undoes it
@@ -154,7 +151,18 @@ def normalise(
     mid, half = (low + high)/2, torch.where(high > low, (high - low)/2, 1.)
     return (y - mid)/half, lambda z: z*half + mid
 
-# %% ../nbs/05_siren.ipynb #ddeeb39a
+# %% ../nbs/05_siren.ipynb #c519f74a
+def align(
+    pred,    # (B, ...) prediction
+    target,  # (B, ...) the truth, same shape
+):           # (B, ...): slope*pred + offset, the closest to the target
+    "The best affine copy of each instance; a constant prediction becomes the target's mean."
+    p, t = pred.flatten(1), target.flatten(1)                                               # B values
+    p, mean = p - p.mean(1, keepdim=True), t.mean(1, keepdim=True)
+    slope = (p*t).sum(1, keepdim=True)/p.square().sum(1, keepdim=True).clamp(min=torch.finfo(p.dtype).tiny)
+    return (slope*p + mean).view_as(target)
+
+# %% ../nbs/05_siren.ipynb #a54c4055
 def oriented(
     points,      # (N, 3) or (N, 2) places on a surface
     normals,     # same shape, pointing outwards, any length but zero
@@ -171,14 +179,14 @@ def oriented(
     if not scale > 0: raise ValueError('all points are the same: a surface needs an extent')
     return (points - mid)/scale, F.normalize(normals, dim=1), lambda x: x*scale + mid
 
-# %% ../nbs/05_siren.ipynb #fcb6363c
+# %% ../nbs/05_siren.ipynb #78f0d057
 def eikonal(
     g,  # (..., d) gradient of a field
 ):      # scalar
     "Mean of `| |g| - 1 |`: zero for a field whose value is a distance."
     return (g.norm(dim=-1) - 1).abs().mean()
 
-# %% ../nbs/05_siren.ipynb #322320f1
+# %% ../nbs/05_siren.ipynb #a310ffe5
 def sdf_loss(
     f,        # field: callable (N, d) -> (N, 1)
     points,   # (N, d) places on the surface
