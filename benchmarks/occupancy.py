@@ -1,9 +1,9 @@
 """Occupancy fields: unseen solids from point clouds, and the surface extracted without the empty space.
 
     python benchmarks/occupancy.py clouds --family car      IoU on solids that training never saw
-    python benchmarks/occupancy.py surface                  multi-resolution against dense extraction, 256³
+    python benchmarks/occupancy.py surface --family chair   multi-resolution against dense extraction, 256³
 
-Adds its figures to benchmarks/claims/occupancy.json, unless --dry.
+Adds its figures to benchmarks/claims/occupancy.json, unless --dry or --load.
 """
 import argparse
 import json
@@ -157,8 +157,10 @@ def surface(a):
 
 def keep(a, values):
     git = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=HERE, capture_output=True, text=True)
-    origin = dict(command=' '.join(['python benchmarks/occupancy.py', *sys.argv[1:]]), seed=0, device='cpu',
-                  threads=torch.get_num_threads(), commit=git.stdout.strip())
+    files = {'--save', str(a.save), '--picture', str(a.picture)}
+    command = ' '.join(['python benchmarks/occupancy.py', *(v for v in sys.argv[1:] if v not in files)])
+    origin = dict(command=command, seed=0, device='cpu', threads=torch.get_num_threads(),
+                  commit=git.stdout.strip())
     path = HERE/'claims'/'occupancy.json'
     claims = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
     claims |= {k: dict(value=v, **origin) for k, v in values.items()}
@@ -169,7 +171,7 @@ def main():
     a = arguments()
     values = dict(clouds=clouds, surface=surface)[a.what](a)
     print(json.dumps(values, indent=1))
-    if not a.dry: keep(a, values)
+    if not (a.dry or a.load): keep(a, values)
 
 
 if __name__ == '__main__': main()
