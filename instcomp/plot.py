@@ -102,7 +102,7 @@ def curve(
     scale = {True: 'log', False: 'linear'}
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=scale[logx], yscale=scale[logy])
     if logx and len(x) <= 16: ax.set_xticks(x, [f'{v:g}' for v in x]); ax.set_xticks([], minor=True)
-    elif not (x % 1).any(): ax.xaxis.get_major_locator().set_params(integer=True)
+    elif not logx and not (x % 1).any(): ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(alpha=.3)
     if len(series) > 1: ax.legend(fontsize=8)
     return ax.figure

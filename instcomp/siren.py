@@ -82,15 +82,25 @@ def wire(
     return lambda h: torch.cos(omega*h)*torch.exp(-(s*h).square())
 
 # %% ../nbs/05_siren.ipynb #cd53b22e
+def _slope(v, x):
+    "Derivatives (N, d) in x of one value a point (N,); zeros for a constant."
+    if not v.requires_grad: return torch.zeros_like(x)
+    return torch.autograd.grad(v.sum(), x, create_graph=True, materialize_grads=True)[0]
+
+def _values(f, x):
+    "Coordinates that gradients reach, and the field there. `ValueError` unless f gives c values a point."
+    if not x.requires_grad: x = x.detach().requires_grad_()
+    y = f(x)
+    if y.dim() < 2 or y.shape[:-1] != x.shape[:-1]:
+        raise ValueError(f'the field gave {tuple(y.shape)} at coordinates {tuple(x.shape)}: it must '
+                         'give (N, c) at (N, d), one instance at a time')
+    return x, y
+
 def _reverse(f, x):
     "Values (N, c) and their derivatives (N, c, d) by c backward passes; both keep the graph."
-    def slope(v):                                            # N: one value a point -> N d
-        if not v.requires_grad: return torch.zeros_like(x)   # a constant
-        return torch.autograd.grad(v.sum(), x, create_graph=True, materialize_grads=True)[0]
     with torch.enable_grad():
-        if not x.requires_grad: x = x.detach().requires_grad_()
-        y = f(x)
-        return y, torch.stack([slope(v) for v in y.unbind(-1)], -2)                         # N c, N c d
+        x, y = _values(f, x)
+        return y, torch.stack([_slope(v, x) for v in y.unbind(-1)], -2)                     # N c, N c d
 
 # %% ../nbs/05_siren.ipynb #6a15097b
 def _forward(f, x):
@@ -135,10 +145,12 @@ def laplacian(
     x,  # (N, d) coordinates
 ):      # (N, c)
     "Divergence of the gradient of every value: by how much the neighbourhood's mean exceeds the value."
-    d = x.shape[-1]
-    H = _reverse(lambda p: _reverse(f, p)[1].flatten(-2), x)[1]                             # N c·d d
-    H = H if torch.is_grad_enabled() else H.detach()
-    return H.unflatten(-2, (-1, d)).diagonal(dim1=-2, dim2=-1).sum(-1)                      # N c
+    with torch.enable_grad():
+        x, y = _values(f, x)
+        slopes = [_slope(v, x) for v in y.unbind(-1)]                                       # c times N d
+        twice = lambda g: sum(_slope(v, x)[..., k] for k, v in enumerate(g.unbind(-1)))     # N
+        L = torch.stack([twice(g) for g in slopes], -1)                                     # N c
+    return L if torch.is_grad_enabled() else L.detach()
 
 # %% ../nbs/05_siren.ipynb #f469c888
 def normalise(

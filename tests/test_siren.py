@@ -102,3 +102,10 @@ def test_sphere_is_a_distance():
     field = lambda x: x.norm(dim=-1, keepdim=True) - .5
     assert eikonal(gradient(field, n)) < 1e-5
     assert sdf_loss(field, n/2, n, n*.9) < .01 < sdf_loss(field, n/2, -n, n*.9)
+
+
+@pytest.mark.parametrize('field', [lambda x: x.square().sum(-1), lambda x: x.expand(3, -1, -1)],
+                         ids=['no axis of values', 'three instances at once'])
+@pytest.mark.parametrize('operator', [gradient, jacobian, divergence, laplacian])
+def test_a_field_of_another_shape_is_refused(operator, field):
+    with pytest.raises(ValueError, match='give \\(N, c\\) at \\(N, d\\)'): operator(field, torch.rand(5, 2))
