@@ -17,7 +17,7 @@ from instcomp.fourier import gaussian
 from instcomp.inr import INR
 from instcomp.siren import gauss, redraw, siren, torch_range, wire
 
-DEFAULTS = LAPTOP | dict(seeds=2, tune=1)
+DEFAULTS = LAPTOP | dict(seeds=1, tune=1)
 KNOBS = {'plain': [None], 'siren': [22., 15., 30.],                              # omega of the first layer
          'gaussian features': [3.5, 5., 7.],                                     # sigma for side 1
          'wire': ['10 10', '5 5', '10 5'],                                       # omega and s

@@ -18,7 +18,7 @@ class Features(nn.Module):
         self,
         freq,                 # (d, m) angular frequencies, fixed; moves and is saved with the model
         include_input=False,  # put the coordinates themselves in front
-        amplitude=None,       # (m,) factors on cos and sin, as fixed; None: 1
+        amplitude=None,       # (m,) factors on cos and sin, fixed as well; None: 1
     ):
         super().__init__()
         self.register_buffer('freq', freq.to(torch.get_default_dtype()))
