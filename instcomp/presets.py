@@ -18,6 +18,7 @@ from torch import nn
 import instcomp
 from .data import DATA
 from .device import device_of
+from .family import FMM, Concatenate, Excite, Shift
 from .fourier import basic, gaussian, log_spaced, nerf, positional
 from .hyper import Hyper, patchify
 from .image import query
@@ -52,7 +53,8 @@ def transformer(
 ROLES = dict(task=dict(image=query),
              data=dict.fromkeys([*DATA, 'folder']),
              encoding={f.__name__: f for f in (log_spaced, gaussian, positional, basic, nerf)},
-             modulator=dict(ipc=IPC, columns=Columns, film=FiLM),
+             modulator=dict(ipc=IPC, columns=Columns, film=FiLM, concatenate=Concatenate, shift=Shift,
+                            excite=Excite, fmm=FMM),
              encoder=dict(transformer=transformer))
 
 # %% ../nbs/A5_presets.ipynb #e224fbc3
