@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from safetensors.torch import save
 from .coords import chunked, draw
+from .inr import linear, mlp
 
 # %% ../nbs/07_modulate.ipynb #2e371f3b
 def _layers(inr, layers, default):
@@ -88,6 +89,45 @@ def _check_coordinates(x, n_in, batch):
         raise ValueError(f'coordinates of shape {tuple(x.shape)}, one set for each instance: the first '
                          f'dimension must be the batch, {batch}')
 
+# %% ../nbs/07_modulate.ipynb #87f0274e
+def _in_dim(inr, w):
+    "How many coordinates a point has; None where the encoding does not say."
+    rows = getattr(inr.encoding, 'freq', None) if inr.encoding else w[0][0]
+    return None if rows is None else rows.shape[-2]
+
+def _sliced(f, x, batch, chunk):
+    "`f(x)`; without gradients a slice of the coordinates at a time."
+    size = chunk or (8192 if x.device.type == 'cpu' else 65536)
+    return f(x) if torch.is_grad_enabled() else chunked(f, x, max(1, size//batch))          # B N out
+
+# %% ../nbs/07_modulate.ipynb #d83b3541
+def _shared(inr, x, w):
+    "Coordinates after the encoding and the layers that no code changes; the other layers, their activations."
+    n = next((i for i, (W, b) in enumerate(w) if max(W.dim(), b.dim()) > 2), 0)
+    acts = inr.act if isinstance(inr.act, (list, tuple)) else [inr.act]*(len(w) - 1)
+    h = inr.encoding(x) if inr.encoding else x                                              # N in | B N in
+    for (W, b), act in zip(w[:n], acts): h = act(linear(h, W, b))
+    return h, n, acts[n:]
+
+def _squares(model, signal, drawing):
+    "code -> each instance's mean squared error (B,) on one drawing of the signal's coordinates."
+    kept = {}
+    def loss(code):
+        B, grad = _check_code(code, model.modulator.code_shape), torch.is_grad_enabled()
+        w = model.weights(code)
+        if not kept:
+            x, y, cell = model.query(signal)
+            kept['drawn'] = x, y = draw(x, y, cell, **drawing)
+            _check_coordinates(x, _in_dim(model.inr, w), B if x.dim() == 3 else None)
+        x, y = kept['drawn']
+        if grad not in kept: kept[grad] = _shared(model.inr, x, w)
+        h, n, acts = kept[grad]                                                             # N C | B N C
+        f = lambda h: mlp(h, w[n:], acts) + model.inr.out_bias
+        values = _sliced(f, h, B, model.chunk)                                              # B N out
+        values = model.final(values) if model.final else values
+        return (values - y).square().flatten(1).mean(1)                                     # B
+    return loss
+
 # %% ../nbs/07_modulate.ipynb #a57884c9
 def write(
     folder,  # made if it does not exist; its parent must
@@ -137,27 +177,26 @@ class GINR(nn.Module):
         "Values (B, *S, out) at shared coordinates (*S, in), or at each instance's own (B, *S, in)."
         B = _check_code(code, self.modulator.code_shape)
         w = self.weights(code)
-        rows = getattr(self.inr.encoding, 'freq', None) if self.inr.encoding else w[0][0]      # in first
-        _check_coordinates(x, None if rows is None else rows.shape[-2], B if per_instance else None)
+        _check_coordinates(x, _in_dim(self.inr, w), B if per_instance else None)
         S = x.shape[int(per_instance):-1]
         x = x.reshape(*x.shape[:int(per_instance)], math.prod(S), x.shape[-1])              # N in | B N in
-        f = lambda x: self.inr(x, w)
-        size = self.chunk or (8192 if x.device.type == 'cpu' else 65536)
-        y = f(x) if torch.is_grad_enabled() else chunked(f, x, max(1, size//B))             # B N out
+        y = _sliced(lambda x: self.inr(x, w), x, B, self.chunk)                             # B N out
         y = y.reshape(B, *S, y.shape[-1])                                                   # B *S out
         return self.final(y) if self.final else y
-    def encode(self, signal, steps=0):
+    def encode(self, signal, steps=0, **drawing):
         "Each instance's code: the encoder's, then `steps` of refinement. `ValueError` without `refine`."
         if steps < 0: raise ValueError(f'steps={steps}: give 0 or more')
         if steps and not self.refine: raise ValueError(f'steps={steps}: this model has no `refine` function')
-        loss = lambda code: self.losses(code, signal)
+        loss = self.objective(signal, **drawing)
         code = self.encoder(signal, loss)
         return self.refine(code, loss, steps) if steps else code
+    def objective(self, signal, **drawing):
+        "code -> losses, for many codes of one signal. A subclass with its own `losses` is asked for them."
+        if type(self).losses is GINR.losses: return _squares(self, signal, drawing)
+        return lambda code: self.losses(code, signal, **drawing)
     def losses(self, code, signal, **drawing):
         "Mean squared error (B,) of each instance; `drawing` goes to `coords.draw`."
-        x, y, cell = self.query(signal)
-        x, y = draw(x, y, cell, **drawing)
-        return (self.decode(code, x, x.dim() == 3) - y).square().flatten(1).mean(1)         # B
+        return _squares(self, signal, drawing)(code)                                        # B
     def forward(self, signal, x, per_instance=False): return self.decode(self.encode(signal), x, per_instance)
     def save(self, folder):
         "Write config.json and model.safetensors, whole or not at all. `ValueError` without a `config`."
