@@ -93,7 +93,7 @@ class GAN(nn.Module):
         super().__init__()
         self.G, self.D, self.gamma, self.every, self.config = G, D, gamma, every, config
         self.register_buffer('turn', torch.tensor(0))
-    def encode(self, batch): return batch
+    def encode(self, batch, **drawing): return batch
     def losses(self, code, batch, generator=None, **drawing):
         "What both players lose, (B,). `batch`: pictures in [0, 1], or pictures and labels."
         images, label = batch if isinstance(batch, (tuple, list)) else (batch, None)

@@ -32,7 +32,8 @@ class Objective(nn.Module):
 
     def forward(self, batch, generator=None):
         "Each instance's own mean error, `(B,)`."
-        return self.model.losses(self.model.encode(batch), batch, generator=generator, **self.drawing)  # B
+        drawing = self.drawing | dict(generator=generator)
+        return self.model.losses(self.model.encode(batch, **drawing), batch, **drawing)     # B
 
 # %% ../nbs/A4_train.ipynb #3d8ecec3
 def seed_of(
@@ -172,10 +173,12 @@ class Watch:
         "One line of metrics.jsonl."
         if self.processes.rank: return self.clear()
         numbers = scored(self.score, self.run.ema or self.run.model)
-        psnr = numbers.get('psnr', -10*math.log10(loss or 1e-30))
-        self.bar |= {'held-out' if 'psnr' in numbers else 'train': f'{psnr:.2f} dB'}
-        seconds = time.monotonic() - self.began
-        self.run.log(dict(step=self.run.step, loss=loss, psnr=psnr, lr=lr, seconds=seconds) | numbers)
+        kind = 'held-out' if numbers else 'train'
+        numbers = numbers or dict(psnr=-10*math.log10(loss or 1e-30))
+        name, value = next(iter(numbers.items()))
+        self.bar |= {kind: f'{value:.2f} dB' if name == 'psnr' else f'{name} {value:.3g}'}
+        times = dict(lr=lr, seconds=time.monotonic() - self.began)
+        self.run.log(dict(step=self.run.step, loss=loss) | numbers | times)
         self.clear()
 
     def save(self):
@@ -203,11 +206,11 @@ def begin(run, config, resume, precision, processes):
 
 # %% ../nbs/A4_train.ipynb #263b82b5
 def train(
-    model,             # nn.Module with encode(batch) -> code and losses(code, batch, **drawing) -> (B,)
+    model,             # nn.Module: encode(batch, **drawing) -> code, losses(code, batch, **drawing) -> (B,)
     config,            # resolved preset row; config['train'] completes `defaults`
     batches,           # batches[i]: what micro-step i sees in this process, a function of (seed, i, rank)
     out,               # run folder
-    score=None,        # model -> dict(psnr=...) on held-out signals
+    score=None,        # model -> dict of held-out numbers, the first one for the bar, such as psnr
     resume=False,      # go on from the last checkpoint, if there is one
     device=None,       # see device_of
     precision='auto',  # see precision_of
@@ -216,8 +219,7 @@ def train(
 ):                     # dict: step, loss, psnr, lr, seconds, precision, device, processes
     "Train, leave a run folder. `ValueError`, `OSError` or `FloatingPointError`: one line that says why."
     row, processes, began = settings(config), Processes(device), time.monotonic()
-    course = schedule_of(row)
-    model = model.to(processes.device).train()
+    course, model = schedule_of(row), model.to(processes.device).train()
     ema = copy.deepcopy(model).eval().requires_grad_(False) if row['ema'] else None
     run = Run(out, model, optimizer(model, row), ema)
     last, precision = begin(run, config, resume, precision, processes)
