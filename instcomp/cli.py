@@ -18,12 +18,14 @@ from tqdm import tqdm
 
 import instcomp
 from . import data as sets
-from .codes import folder, joined, load_codes, place, png_names, put, run_folder, save_codes, split
-from .device import device_of, precision_of, rank_of
+from .codes import folder, joined, load_codes, place, png_names, put, save_codes, split
+from .device import device_of, rank_of
+from .games import GAMES, load_game, sampled
 from .image import evaluate, from_codes, pictures, protocol, reconstruct, to_codes
-from .presets import build, changes, find, load, resolve
+from .learn import learn
+from .plot import save, show
+from .presets import changes, find, load
 from .rows import presets, row
-from .train import train
 
 # %% ../nbs/A7_cli.ipynb #05c85f0a
 USAGE = typer.BadParameter.__mro__[2]        # click's ClickException, wherever this release of typer keeps it
@@ -67,25 +69,6 @@ Model = Annotated[str, typer.Option(help='a run folder, or the name of shipped w
 Steps = Annotated[int, typer.Option(min=0, help='steps of test-time optimisation of the code')]
 Scale = Annotated[int, typer.Option(min=1, help='times the original size')]
 
-# %% ../nbs/A7_cli.ipynb #c002949b
-def _config(preset, data, steps, words):
-    "The resolved row of a training, and what `data.source` opens."
-    change = changes(words or [])
-    if steps is not None: change.setdefault('train', {})['steps'] = steps
-    if data is not None: change['data'] = data if data in sets.DATA else 'folder'
-    config = resolve(dict(preset=preset) | row(preset), change)
-    if data is None and config['data'] == 'folder': raise ValueError('say which folder with --data FOLDER')
-    return config, data or config['data']
-
-# %% ../nbs/A7_cli.ipynb #68da6a8e
-def _batches(config, source):
-    "The run's batches: this process's share of each."
-    (rank, world), t = rank_of(), config['train']
-    if t['batch'] % world: raise ValueError(f'batch {t["batch"]} does not divide among {world} processes')
-    source.augment = config['augment']
-    share, steps = t['batch']//world, t['steps']*t['accumulate']
-    return sets.Batches(source, config['size'], share, t['seed'], rank, world, steps)
-
 # %% ../nbs/A7_cli.ipynb #ebae9b81
 @app.command('train')
 def train_command(
@@ -99,20 +82,14 @@ def train_command(
     workers: Annotated[int, typer.Option(min=0, help='processes that read ahead')] = 0,
     change: Annotated[list[str], typer.Option('--set', help='change the row, such as train.lr=0.001')] = None,
 ):
-    "Train a preset, with a bar and a live held-out PSNR; also under torchrun and accelerate launch."
-    config, name = _config(preset, data, steps, change)
-    precision = precision or config['precision']
-    chosen = device_of(device)                               # refuse before anything is read
-    if precision != 'auto': precision_of(precision, chosen)
-    batches = _batches(config, sets.source(name))
-    held_out = sets.evaluation(name, config['size'], 64, 1)
-    torch.manual_seed(config['train']['seed'])
-    model, score = build(config), lambda model: dict(psnr=evaluate(model, held_out)['psnr'])
-    out = run_folder(out or Path('runs')/preset)
-    try: last = train(model, model.config, batches, out, score, resume, device, precision, workers=workers)
+    "Train a preset, with a bar and a live held-out score; also under torchrun and accelerate launch."
+    out, change = out or Path('runs')/preset, changes(change or [])
+    how = dict(device=device, precision=precision, resume=resume, workers=workers)
+    try: last = learn(preset, out, data, steps, change, **how)
     except KeyboardInterrupt as error: raise typer.Exit(_stop(error, 130)) from error
-    if rank_of()[0] == 0: print(f'{out}: step {last["step"]}, held-out PSNR {last["psnr"]:.2f} dB, '
-                                f'{last["seconds"]:.0f} s on {last["device"]} in {last["precision"]}')
+    score = f'PSNR {last["psnr"]:.2f} dB' if 'psnr' in last else f'distance (swd) {last["swd"]:.1f}'
+    if rank_of()[0] == 0: print(f'{out}: step {last["step"]}, held-out {score}, {last["seconds"]:.0f} s '
+                                f'on {last["device"]} in {last["precision"]}')
 
 # %% ../nbs/A7_cli.ipynb #637c2676
 def _seconds(home):
@@ -208,6 +185,18 @@ def reconstruct_command(
     sets.write_image(reconstruct(load(model, device), image, scale, steps, bar=progress), path)
 
 # %% ../nbs/A7_cli.ipynb #123e2970
+@app.command('sample')
+def sample_command(
+    run: Annotated[str, typer.Argument(help='the run folder of a GAN')],
+    out: Annotated[Path, typer.Option('-o', '--out', help='where to; ends in .png')],
+    n: Annotated[int, typer.Option('--n', min=1, max=400, help='pictures')] = 64,
+    seed: Annotated[int, typer.Option(min=0, help='of the noise')] = 0,
+    device: Device = 'auto',
+):
+    "A sheet of pictures that a trained GAN paints."
+    path, images = place(out, ('.png',)), sampled(load_game(find(run), device), n, seed)
+    save(show(images, ncols=max(1, int(n**.5))), path)
+
 @app.command('version')
 def version_command():
     "Print the version."
@@ -218,9 +207,9 @@ def presets_command(
     name: Annotated[str, typer.Argument(help='print this row as JSON')] = None,
 ):
     "The experiments, or one experiment's row."
-    if name: return print(json.dumps(row(name), indent=1))
-    for one in presets():
-        r = row(one)
+    rows = {one: row(one) for one in presets()} | GAMES
+    if name: return print(json.dumps(GAMES.get(name) or row(name), indent=1))
+    for one, r in rows.items():
         steps = f'{r["train"]["steps"]:,}'
         print(f'{one:41} {r["data"]:10} {r["size"]:4} px {steps:>9} steps  {r["note"]}'.rstrip())
 

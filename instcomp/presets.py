@@ -16,9 +16,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 import instcomp
+from .ablations import override
 from .data import DATA
 from .device import device_of
-from .family import FMM, Concatenate, Excite, Shift
+from .family import FMM, Concatenate, Excite, Full, Shift
 from .fourier import basic, gaussian, log_spaced, nerf, positional
 from .hyper import Hyper, patchify
 from .image import query
@@ -54,7 +55,7 @@ ROLES = dict(task=dict(image=query),
              data=dict.fromkeys([*DATA, 'folder']),
              encoding={f.__name__: f for f in (log_spaced, gaussian, positional, basic, nerf)},
              modulator=dict(ipc=IPC, columns=Columns, film=FiLM, concatenate=Concatenate, shift=Shift,
-                            excite=Excite, fmm=FMM),
+                            excite=Excite, fmm=FMM, full=Full),
              encoder=dict(transformer=transformer))
 
 # %% ../nbs/A5_presets.ipynb #e224fbc3
@@ -116,10 +117,8 @@ def resolve(
     new = copy.deepcopy(row)
     new['train'] = TRAIN | new.get('train', {})
     _only('key', overrides or {}, TOP[3:])
-    for key, value in (overrides or {}).items():
-        merge = isinstance(value, dict) and isinstance(new.get(key), dict) and 'name' not in value
-        _like(key, new.get(key), value)
-        new[key] = new[key] | value if merge else value
+    for key, value in (overrides or {}).items(): _like(key, new.get(key), value)
+    new = override(new, overrides or {})
     _check(new)
     return new
 
@@ -183,6 +182,7 @@ def read_config(
     except ValueError as error: raise ValueError(f'{path} is not JSON ({error}); copy it again') from error
     if not isinstance(config, dict) or config.get('format') != FORMAT:
         raise ValueError(f'{path}: not a run of format {FORMAT}; update instcomp, or train again')
+    if config.get('task') == 'inrgan': raise ValueError(f'{folder} is a GAN: it paints by `instcomp sample`')
     try: return resolve(config)
     except ValueError as error: raise ValueError(f'{path}: {error}') from error
 

@@ -9,9 +9,10 @@ FLOORS = [
     ['inr', 'shapes'],
     ['fit', 'siren', 'modulate', 'family', 'ipc'],
     ['inrgan', 'hyper', 'meta', 'runs', 'codes', 'objects'],
-    ['occupancy', 'data', 'train'],
+    ['occupancy', 'data', 'train', 'ablations'],
     ['image', 'rows', 'gan'],
     ['presets', 'games'],
+    ['learn'],
     ['cli'],
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -202,7 +202,7 @@ def test_other_ways_to_end(here, capsys, monkeypatch):
     for error, code, word in [(FloatingPointError('step 3'), 1, 'step 3'), (MemoryError(), 2, 'memory'),
                               (KeyboardInterrupt('saved: resume'), 130, 'resume')]:
         def broken(*args, **kwargs): raise error
-        monkeypatch.setattr(cli, 'train', broken)
+        monkeypatch.setattr(cli, 'learn', broken)
         found, _, err = call('train image-ipc-tiny --out run', capsys)
         assert found == code and word in err and err.count('\n') == 1
 

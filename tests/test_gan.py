@@ -7,7 +7,9 @@ import time
 import torch
 from safetensors.torch import load_file
 
+from instcomp.cli import main
 from instcomp.gan import Draws, build_gan
+from instcomp.pictures import write_image
 from instcomp.train import train
 
 ROW = dict(size=16, generator=dict(rung=5, scales=[[16, 2], [16, 2]], dim=8, hidden=[16, 16], rate=.3),
@@ -37,6 +39,27 @@ def test_a_killed_game_goes_on_to_the_bit(tmp_path):
         a, b = (load_file(tmp_path/run/'state'/f'{name}.safetensors') for run in ('whole', 'killed'))
         assert list(a) == list(b) and all(torch.equal(a[k], b[k]) for k in a), name
     assert {key.split('/')[1][:2] for key in b} == {'G.', 'D.'}
+
+
+def test_the_command_plays_games(tmp_path, capsys):
+    (tmp_path/'in').mkdir()
+    for i in range(4): write_image(torch.rand(3, 40, 36), tmp_path/f'in/{i}.png')
+    run = str(tmp_path/'run')
+    words = ['--data', str(tmp_path/'in'), '--out', run, '--steps', '2', '--device', 'cpu']
+    words += ['--set', 'train.batch=4']
+    assert main(['train', 'inrgan-tiny', *words]) == 0 and 'distance (swd)' in capsys.readouterr().out
+    assert main(['train', 'inrgan-tiny', *words, '--resume']) == 0
+    assert main(['sample', run, '-o', str(tmp_path/'sheet.png'), '--n', '4']) == 0
+    assert (tmp_path/'sheet.png').stat().st_size > 1000
+    for bad, word in [(['train', 'inrgan-tinny'], 'inrgan-tiny'),
+                      (['sample', str(tmp_path), '-o', 'a.png'], 'config'),
+                      (['train', 'inrgan-tiny', '--set', 'train.batches=4'], 'batches'),
+                      (['sample', 'photos-ipc', '-o', 'a.png'], 'not a GAN'),
+                      (['eval', run], 'instcomp sample'),
+                      (['sample', run, '-o', str(tmp_path/'sheet.txt')], '.png')]:
+        assert main(bad) == 2
+        line = capsys.readouterr().err
+        assert line.count('\n') == 1 and word in line, line
 
 
 if __name__ == '__main__': play(sys.argv[1])
