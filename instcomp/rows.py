@@ -10,6 +10,8 @@ import copy
 import difflib
 import math
 
+from .ablations import ablations
+
 # %% ../nbs/A13_rows.ipynb #740238f2
 TRAIN = dict(steps=1000, batch=16, accumulate=1, optimizer='adam', lr=1e-4, betas=[.9, .999],
              weight_decay=0., schedule='constant', warmup=0, floor=0., clip=0., ema=0., noise=None,
@@ -100,6 +102,7 @@ PRESETS = {
     **{f'image-transinr-rerun-paper-{name}': _paper(name, 'transinr') for name in SETS},
     **{f'image-transinr-original-paper-{name}': _original(name) for name in ['celeba', 'imagenette']},
 }
+PRESETS |= ablations(PRESETS)                              # A23: each differs from one of these in one thing
 
 # %% ../nbs/A13_rows.ipynb #3ade3d02
 def presets(
