@@ -95,13 +95,20 @@ def scaled(image, size, rng):
 # %% ../nbs/A12_sources.ipynb #e0218e50
 CROPS = {'random': scaled, 'native': native, 'centre': centre}
 
-def listed(path):
-    "The picture files below a folder, hidden ones left out, sorted by their path."
+def listed(path, endings=ENDINGS):
+    "The picture files below a folder (or others, by ending), hidden ones left out, sorted by their path."
     path = Path(path)
     if not path.exists(): raise FileNotFoundError(f'{path}: no such folder; check its name')
     if not path.is_dir(): raise NotADirectoryError(f'{path} is a file: give the folder around it')
-    files = (f for f in path.rglob('*') if f.suffix.lower() in ENDINGS and not f.name.startswith('.'))
+    files = (f for f in path.rglob('*') if f.suffix.lower() in endings and not f.name.startswith('.'))
     return sorted(files, key=lambda f: f.relative_to(path).as_posix())
+
+def share(path, split, endings=ENDINGS):
+    "Files of a user's folder: its sub-folder `split`; without any, every tenth is for the test."
+    if any((Path(path)/s).is_dir() for s in ('train', 'test')): return listed(Path(path)/split, endings)
+    files = listed(path, endings)
+    kept = [f for i, f in enumerate(files) if i % 10] or files                     # one alone is both
+    return kept if split == 'train' else files[::10]
 
 # %% ../nbs/A12_sources.ipynb #c3a62e82
 class Folder:

@@ -6,7 +6,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     ['metrics', 'plot', 'device', 'pictures', 'quality'],
     ['coords', 'fourier', 'sources', 'solids'],
-    ['inr', 'shapes'],
+    ['inr', 'shapes', 'sounds'],
     ['fit', 'siren', 'modulate', 'family', 'ipc'],
     ['inrgan', 'hyper', 'meta', 'runs', 'codes', 'objects'],
     ['occupancy', 'data', 'train', 'ablations'],
