@@ -1,0 +1,187 @@
+"""What each part of an instance pattern composer is worth: the presets `ablation-…`, trained for equal time.
+
+    python benchmarks/ablations.py                   goes on where benchmarks/ablations.json ends
+    python benchmarks/ablations.py --only location   one table of: location, methods, parts, wide
+
+Each row trains on crops of the offline photographs, on one thread, for as many steps as fit into its time at
+the least time that a step of it took; the learning rate ends at zero there. On the way it is scored on 64
+crops of two photographs that it never sees, and on 32 crops of those it does. Then the shared weights are
+fixed and 16 unseen crops get their codes by Adam, from the prediction on. Writes ablations.json beside it after
+every run, and benchmarks/claims/ablations.json.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from instcomp.data import Batches, Crops, evaluation, photos
+from instcomp.fit import fit
+from instcomp.image import pixels
+from instcomp.metrics import psnr
+from instcomp.modulate import numbers
+from instcomp.presets import build, resolve
+from instcomp.rows import row
+from instcomp.train import optimizer, train
+
+HERE = Path(__file__).parent
+COMMAND = 'python benchmarks/ablations.py'
+AT = range(1, 6)
+PARTS = ['rank2', 'rank8', 'rank64', 'full', 'grouped', 'transinr', 'film', 'unnormalised', 'centres']
+TABLES = {  # rows, seconds of one thread for each training, seeds, steps of refinement
+    'location': ([f'ablation-layer{k}' for k in AT], 60, (0, 1, 2), 600),
+    'methods':  (['image-ipc-tiny', 'image-transinr-tiny'], 60, (0, 1, 2), 200),
+    'parts':    ([f'ablation-{name}' for name in PARTS], 60, (0, 1), 200),
+    'wide':     ([f'ablation-wide-layer{k}' for k in AT], 150, (0,), 400),
+}
+PROTOCOL = ('square crops of the 7 offline photographs, area-averaged, one thread; equal seconds within a '
+            'table; PSNR (peak 1, unclamped, mean of per-crop values) on 64 seeded crops of chelsea and coffee; '
+            'refined: 16 of these, Adam on the codes, shared weights fixed; mean over the seeds')
+
+
+def crops(config, steps, seed):
+    t = config['train']
+    return Batches(Crops(photos(), augment=True), config['size'], t['batch'], seed, steps=steps)
+
+
+def stepper(name):                                    # one training step of a row, its batch included
+    config = resolve(row(name))
+    model, batches, t = build(config), crops(config, 10_000, 0), config['train']
+    drawing = dict(noise=t['noise'], subsample=t['subsample'], fraction=t['fraction'])
+    loss = lambda i: (lambda b: model.losses(model.encode(b), b, **drawing).mean())(batches[i])
+    steps = fit(loss, optimizer(model, t), 10_000, clip=t['clip'])
+    return lambda: next(steps)
+
+
+def least(names, rounds=8):                           # milliseconds of a step; in turn, as the machine is shared
+    take, times = {name: stepper(name) for name in names}, {name: [] for name in names}
+    for _ in range(rounds):
+        for name, step in take.items():
+            began = time.process_time()
+            step()
+            times[name].append(1000*(time.process_time() - began))
+    return {name: round(min(t), 2) for name, t in times.items()}
+
+
+def score(model, images): return psnr(pixels(model, images), images).mean().item()
+
+
+def refined(model, images, steps):                    # PSNR before each step, and after the last
+    trace = []
+    def watched(code):
+        losses = model.losses(code, images)
+        trace.append(-10*losses.detach().log10().mean().item())
+        return losses
+    with torch.no_grad(): code = model.encode(images)
+    code = model.refine(code, watched, steps)
+    with torch.no_grad(): watched(code)
+    return trace
+
+
+def run(name, seed, steps, ms, more):                 # -> one cell of the table
+    change = dict(train=dict(steps=steps, seed=seed, every=max(1, steps//20)))
+    config = resolve(dict(preset=name) | row(name), change)
+    size, unseen = config['size'], evaluation('photos', config['size'], 64)
+    seen = evaluation(Crops(photos()), size, 32, 1)
+    torch.manual_seed(seed)
+    model = build(config)
+    began = time.process_time()
+    with TemporaryDirectory() as home:
+        out = Path(home)/'run'
+        train(model, model.config, crops(config, steps, seed), out, lambda m: dict(psnr=score(m, unseen),
+              seen=score(m, seen)), device='cpu', precision='fp32', bar=False)
+        log = [json.loads(line) for line in (out/'metrics.jsonl').read_text('utf-8').splitlines()]
+    busy = time.process_time() - began
+    trace = refined(model.eval().requires_grad_(False), unseen[:16], more)
+    return dict(steps=steps, ms=ms, busy=round(busy, 1), refine_steps=more,
+                numbers=numbers(model.modulator.code_shape), parameters=sum(p.numel() for p in model.parameters()),
+                psnr=round(log[-1]['psnr'], 3), seen=round(log[-1]['seen'], 3),
+                start=round(trace[0], 3), refined=round(trace[-1], 3),
+                curve=[[round(l['step']*ms/1000, 2), round(l['psnr'], 3), round(l['seen'], 3)] for l in log],
+                refining=[[i, round(trace[i], 3)] for i in range(0, more + 1, 20)])
+
+
+class Results:                                        # the file, written whole after every cell
+    def __init__(self, path):
+        self.path, self.tables, self.ms = path, {}, {}
+        if path.exists(): self.tables, self.ms = (json.loads(path.read_text('utf-8'))[k] for k in ('tables', 'ms'))
+
+    def write(self):
+        git = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=HERE, capture_output=True, text=True)
+        self.origin = dict(command=COMMAND, device='cpu', threads=torch.get_num_threads(),
+                           commit=git.stdout.strip())
+        text = json.dumps(dict(protocol=PROTOCOL, **self.origin, ms=self.ms, means=self.means(),
+                               tables=self.tables), indent=1)
+        part = self.path.with_suffix('.part')
+        part.write_text(text + '\n', encoding='utf-8')
+        os.replace(part, self.path)
+
+    def cell(self, table, name, seed, seconds, more):
+        "One run, unless it is there."
+        cells = self.tables.setdefault(table, {}).setdefault(name, {})
+        if str(seed) in cells: return
+        steps = round(1000*seconds/self.ms[name])
+        cells[str(seed)] = run(name, seed, steps, self.ms[name], more)
+        shown = {k: v for k, v in cells[str(seed)].items() if not isinstance(v, list)}
+        print(table, name, seed, shown, flush=True)
+        self.write()
+
+    def means(self):
+        "table -> row -> means over the seeds, and the spread."
+        out = {}
+        for table, rows in self.tables.items():
+            for name, cells in rows.items():
+                runs = list(cells.values())
+                mean = lambda k: round(statistics.mean(r[k] for r in runs), 2)
+                one = dict(numbers=runs[0]['numbers'], steps=runs[0]['steps'], seeds=', '.join(cells))
+                one |= {k: mean(k) for k in ('psnr', 'seen', 'refined')}
+                for k in ('psnr', 'refined') if len(runs) > 1 else ():
+                    one[f'{k}_std'] = round(statistics.stdev(r[k] for r in runs), 2)
+                out.setdefault(table, {})[name] = one
+        return out
+
+    def claims(self):
+        "key -> figure with its command."
+        means, out = self.means(), {}
+        def keep(key, table, name, what):
+            if name in means.get(table, {}):
+                one = means[table][name]
+                if what in one: out[key] = dict(value=one[what], **self.origin, seed=one['seeds'])
+        for k in AT:
+            for what, key in (('psnr', 'psnr'), ('refined', 'refined_psnr'), ('seen', 'seen_psnr'),
+                              ('psnr_std', 'psnr_std'), ('refined_std', 'refined_psnr_std')):
+                keep(f'location_{key}_{k}', 'location', f'ablation-layer{k}', what)
+                keep(f'location_wide_{key}_{k}', 'wide', f'ablation-wide-layer{k}', what)
+        for method in 'ipc', 'transinr':
+            for what, key in (('psnr', ''), ('psnr_std', '_std'), ('refined', '_refined')):
+                keep(f'images_{method}{key}', 'methods', f'image-{method}-tiny', what)
+        for part in PARTS:
+            for what in 'psnr', 'refined': keep(f'ablation_{part}_{what}', 'parts', f'ablation-{part}', what)
+        return out
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--only', choices=TABLES, help='one table')
+    p.add_argument('--seeds', type=int, default=3, help='at most so many')
+    p.add_argument('--out', type=Path, default=HERE/'ablations.json')
+    a = p.parse_args()
+    results = Results(a.out)
+    for table in [a.only] if a.only else TABLES:
+        names, seconds, seeds, more = TABLES[table]
+        fresh = [name for name in names if name not in results.ms]
+        if fresh: results.ms |= least(fresh)
+        for seed in seeds[:a.seeds]:
+            for name in names: results.cell(table, name, seed, seconds, more)
+    results.write()
+    if a.out == HERE/'ablations.json':
+        text = json.dumps(results.claims(), indent=1)
+        (HERE/'claims'/'ablations.json').write_text(text + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__': main()
