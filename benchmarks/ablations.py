@@ -6,8 +6,8 @@
 Each row trains on crops of the offline photographs, on one thread, for as many steps as fit into its time at
 the least time that a step of it took; the learning rate ends at zero there. On the way it is scored on 64
 crops of two photographs that it never sees, and on 32 crops of those it does. Then the shared weights are
-fixed and 16 unseen crops get their codes by Adam, from the prediction on. Writes ablations.json beside it after
-every run, and benchmarks/claims/ablations.json.
+fixed and 16 unseen crops get their codes by Adam, from the prediction on. Writes ablations.json beside it
+after every run, and benchmarks/claims/ablations.json at the end.
 """
 import argparse
 import json
@@ -40,8 +40,8 @@ TABLES = {  # rows, seconds of one thread for each training, seeds, steps of ref
     'wide':     ([f'ablation-wide-layer{k}' for k in AT], 150, (0,), 400),
 }
 PROTOCOL = ('square crops of the 7 offline photographs, area-averaged, one thread; equal seconds within a '
-            'table; PSNR (peak 1, unclamped, mean of per-crop values) on 64 seeded crops of chelsea and coffee; '
-            'refined: 16 of these, Adam on the codes, shared weights fixed; mean over the seeds')
+            'table; PSNR (peak 1, unclamped, mean of per-crop values) on 64 seeded crops of chelsea and '
+            'coffee; refined: 16 of these, Adam on the codes, shared weights fixed; mean over the seeds')
 
 
 def crops(config, steps, seed):
@@ -58,7 +58,7 @@ def stepper(name):                                    # one training step of a r
     return lambda: next(steps)
 
 
-def least(names, rounds=8):                           # milliseconds of a step; in turn, as the machine is shared
+def least(names, rounds=8):                           # milliseconds of a step; in turn: processors drift
     take, times = {name: stepper(name) for name in names}, {name: [] for name in names}
     for _ in range(rounds):
         for name, step in take.items():
@@ -99,7 +99,8 @@ def run(name, seed, steps, ms, more):                 # -> one cell of the table
     busy = time.process_time() - began
     trace = refined(model.eval().requires_grad_(False), unseen[:16], more)
     return dict(steps=steps, ms=ms, busy=round(busy, 1), refine_steps=more,
-                numbers=numbers(model.modulator.code_shape), parameters=sum(p.numel() for p in model.parameters()),
+                numbers=numbers(model.modulator.code_shape),
+                parameters=sum(p.numel() for p in model.parameters()),
                 psnr=round(log[-1]['psnr'], 3), seen=round(log[-1]['seen'], 3),
                 start=round(trace[0], 3), refined=round(trace[-1], 3),
                 curve=[[round(l['step']*ms/1000, 2), round(l['psnr'], 3), round(l['seen'], 3)] for l in log],
@@ -109,10 +110,12 @@ def run(name, seed, steps, ms, more):                 # -> one cell of the table
 class Results:                                        # the file, written whole after every cell
     def __init__(self, path):
         self.path, self.tables, self.ms = path, {}, {}
-        if path.exists(): self.tables, self.ms = (json.loads(path.read_text('utf-8'))[k] for k in ('tables', 'ms'))
+        if path.exists():
+            kept = json.loads(path.read_text('utf-8'))
+            self.tables, self.ms = kept['tables'], kept['ms']
 
     def write(self):
-        git = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=HERE, capture_output=True, text=True)
+        git = subprocess.run('git rev-parse --short HEAD'.split(), cwd=HERE, capture_output=True, text=True)
         self.origin = dict(command=COMMAND, device='cpu', threads=torch.get_num_threads(),
                            commit=git.stdout.strip())
         text = json.dumps(dict(protocol=PROTOCOL, **self.origin, ms=self.ms, means=self.means(),
