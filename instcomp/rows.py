@@ -86,7 +86,7 @@ def _shipped():
     "Ours: the weights inside the package, 64 x 64 crops, an hour of one CPU core."
     encoder = dict(patch=8, shift=.5, gain=4., dim=256, depth=2, heads=4, ff=512, dropout=0., std=.02, mix=8,
                    own=True)
-    train = dict(steps=7_000, batch=12, optimizer='adamw', lr=2.5e-3, betas=[.9, .95], schedule='cosine',
+    train = dict(steps=20_000, batch=12, optimizer='adamw', lr=2.5e-3, betas=[.9, .95], schedule='cosine',
                  warmup=200, clip=1., every=500, noise='shared', subsample='shared', fraction=.25)
     ipc = dict(name='ipc', layer=1, rank=32)
     return _row('photos', 64, dict(m=64, sigma=24.), [128, 256, 128], ipc, encoder, train, augment=True,
