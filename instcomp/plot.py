@@ -68,7 +68,7 @@ def compare(
         if pred.shape != target.shape:
             raise ValueError(f'{name!r} has shape {tuple(pred.shape)}, the target {tuple(target.shape)}')
     images = {'target': target, **columns}
-    errors = {f'|error| {n}': _array((p - target).abs().float().mean(1)) for n, p in columns.items()}
+    errors = {f'|error|\n{n}': _array((p - target).abs().float().mean(1)) for n, p in columns.items()}
     look = dict(vmin=0, vmax=vmax or max(float(np.nan_to_num(e).max()) for e in errors.values()) or 1.)
     fig, axs = _panels(len(target), 1 + 2*len(columns), scale*target.shape[-1]/target.shape[-2], scale)
     for ax, name in zip(axs[0], [*images, *errors]): ax.set_title(name, fontsize=9)
