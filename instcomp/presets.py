@@ -19,7 +19,7 @@ import instcomp
 from .ablations import override
 from .data import DATA
 from .device import device_of
-from .family import FMM, Concatenate, Excite, Full, Shift
+from .family import FMM, Concatenate, Excite, Full, LowRank, Shift
 from .fourier import basic, gaussian, log_spaced, nerf, positional
 from .hyper import Hyper, patchify
 from .image import query
@@ -55,7 +55,7 @@ ROLES = dict(task=dict(image=query),
              data=dict.fromkeys([*DATA, 'folder']),
              encoding={f.__name__: f for f in (log_spaced, gaussian, positional, basic, nerf)},
              modulator=dict(ipc=IPC, columns=Columns, film=FiLM, concatenate=Concatenate, shift=Shift,
-                            excite=Excite, fmm=FMM, full=Full),
+                            excite=Excite, fmm=FMM, lowrank=LowRank, full=Full),
              encoder=dict(transformer=transformer))
 
 # %% ../nbs/A5_presets.ipynb #e224fbc3
