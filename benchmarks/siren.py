@@ -29,7 +29,7 @@ from instcomp.solids import Solid, box, capsule, move, ring
 CLAIMS = Path(__file__).parent/'claims'/'siren.json'
 SETTINGS = dict(cameraman=dict(size=256, steps=500, width=256, first=30., omega=30., lr=1e-3, batch=4096),
                 relu=dict(size=256, steps=500, width=256, first=0., omega=0., lr=1e-3, batch=4096),
-                poisson=dict(size=128, steps=1200, width=128, first=30., omega=30., lr=2e-4, batch=2048),
+                poisson=dict(size=128, steps=4000, width=128, first=15., omega=10., lr=2e-4, batch=2048),
                 sdf=dict(size=128, steps=4000, width=96, first=10., omega=15., lr=1e-3, batch=1024))
 PROTOCOL = dict(
     cameraman='grey values as [-1, 1]; all pixels in each Adam step; PSNR of all pixels, peak 1, unclamped',
