@@ -37,7 +37,7 @@ TABLES = {  # rows, seconds of one thread for each training, seeds, steps of ref
     'location': ([f'ablation-layer{k}' for k in AT], 60, (0, 1, 2), 600),
     'methods':  (['image-ipc-tiny', 'image-transinr-tiny'], 60, (0, 1, 2), 200),
     'parts':    ([f'ablation-{name}' for name in PARTS], 60, (0, 1), 200),
-    'wide':     ([f'ablation-wide-layer{k}' for k in AT], 150, (0,), 400),
+    'wide':     ([f'ablation-wide-layer{k}' for k in AT], 100, (0,), 300),
 }
 PROTOCOL = ('square crops of the 7 offline photographs, area-averaged, one thread; equal seconds within a '
             'table; PSNR (peak 1, unclamped, mean of per-crop values) on 64 seeded crops of chelsea and '
