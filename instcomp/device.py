@@ -87,7 +87,7 @@ class Processes:
         if self.size > 1:
             from accelerate import Accelerator               # imported late: takes seconds to load
             self.accelerator = Accelerator(cpu=self.device.type == 'cpu', mixed_precision='no')
-            self.device = self.accelerator.device
+            if self.device.type != 'cpu': self.device = self.accelerator.device     # there: cpu:0
 
     def prepare(self, module):
         "The module on this device, its gradients averaged over all processes."
