@@ -1,7 +1,7 @@
 """INR-GAN on offline pictures of cars, chairs and lamps: the ladder of five generators; one longer run.
 
     python benchmarks/inrgan.py           the ladder on 16 x 16 pixels: five rungs, three seeds, equal steps
-    python benchmarks/inrgan.py --tiny    rung 5 on 32 x 32 pixels, whose samples chapter 08 shows
+    python benchmarks/inrgan.py --tiny    the preset inrgan-tiny, 32 x 32 pixels, whose samples chapter 08 shows
     python benchmarks/inrgan.py --start   gradient norms of the first 200 steps, each start of the trunk
 
 A run that was stopped goes on where it was: every training is a run folder below --runs. Writes
@@ -19,6 +19,7 @@ from fourier import HERE, origin
 from safetensors.torch import save_file
 
 from instcomp.fit import fit
+from instcomp.games import changed, game
 from instcomp.gan import Draws, build_gan
 from instcomp.objects import objects, on_white
 from instcomp.quality import features, precision_recall, swd
@@ -114,10 +115,8 @@ def ladder(a):
 
 def tiny(a):
     real, held_out = data(a.runs, 32)
-    config = row(5, 0, a.tiny_steps, 32, 16, (16, 32, 64, 128), 250, .995)
+    config = changed(game('inrgan-tiny'), dict(train=dict(steps=a.tiny_steps)))
     gan, last, history = learn(config, a.runs/'tiny', real, held_out)
-    state = {k: v.half() for k, v in gan.G.state_dict().items()}
-    save_file(state, HERE/'inrgan_tiny.safetensors')
     claims = {f'tiny_{k}': round(last[k], 3) for k in ('swd', 'fine', 'coarse', 'precision', 'recall')}
     claims |= dict(tiny_cpu_minutes=round(last['cpu']/60, 1), tiny_steps=a.tiny_steps)
     result = dict(protocol=protocol(32), **origin('inrgan', a), row=config, history=history)
