@@ -21,11 +21,12 @@ from . import data as sets
 from .codes import folder, joined, load_codes, place, png_names, put, save_codes, split
 from .device import device_of, rank_of
 from .games import GAMES, load_game, sampled
-from .image import evaluate, from_codes, pictures, protocol, reconstruct, to_codes
 from .learn import learn
 from .plot import save, show
 from .presets import changes, find, load
 from .rows import presets, row
+from .sources import listed
+from .tasks import PICTURES, task_of, weights_for
 
 # %% ../nbs/A7_cli.ipynb #05c85f0a
 USAGE = typer.BadParameter.__mro__[2]        # click's ClickException, wherever this release of typer keeps it
@@ -65,7 +66,7 @@ progress = partial(tqdm, disable=None)       # a bar on a terminal, silence in a
 
 Data = Annotated[str, typer.Option(help='one of `instcomp data list`, or a folder; default: as the preset')]
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N')]
-Model = Annotated[str, typer.Option(help='a run folder, or the name of shipped weights')]
+Model = Annotated[str, typer.Option(help='a run folder or shipped weights; default: by the ending')]
 Steps = Annotated[int, typer.Option(min=0, help='steps of test-time optimisation of the code')]
 Scale = Annotated[int, typer.Option(min=1, help='times the original size')]
 
@@ -110,79 +111,88 @@ def eval_command(
     run: Annotated[str, typer.Argument(help='a run folder, or the name of shipped weights')],
     data: Data = None,
     refine: Steps = 0,
-    n: Annotated[int, typer.Option('--n', min=1, help='pictures')] = 256,
-    seed: Annotated[int, typer.Option(min=0, help='of the crops or the choice of pictures')] = 0,
-    draw: Annotated[bool, typer.Option('--pictures', help='also reconstructions.png and zoom.png')] = False,
+    n: Annotated[int, typer.Option('--n', min=1, help='signals')] = 256,
+    seed: Annotated[int, typer.Option(min=0, help='of the choice of signals')] = 0,
+    draw: Annotated[bool, typer.Option('--pictures', help='also pictures of a few')] = False,
     as_json: Annotated[bool, typer.Option('--json', help='one JSON object on stdout')] = False,
     out: Annotated[Path, typer.Option(help='folder for eval.json; default: the run folder')] = None,
     device: Device = 'auto',
 ):
-    "Score held-out pictures, with the protocol spelled out; writes eval.json beside the run."
+    "Score held-out signals, with the protocol spelled out; writes eval.json beside the run."
     home, model = find(run), load(run, device)
     out = out or (home if Path(run).is_dir() else None)
     if draw and not out: raise ValueError(f'{run} has no run folder: say where pictures go with --out FOLDER')
     if out: folder(out)
-    name, size = data or model.config['data'], model.config['size']
+    name, config = data or model.config['data'], model.config
     if name == 'folder': raise ValueError(f'{run} was trained on a folder: say which with --data FOLDER')
-    images = sets.evaluation(name, size, n, seed)
-    result = evaluate(model, images, refine, protocol(name, size, len(images), seed), bar=progress)
+    task = task_of(config)
+    signals = task.evaluation(name, config, n, seed)
+    how = task.protocol(name, config, len(signals), seed)
+    result = task.evaluate(model, signals, refine, how, bar=progress)
     result |= dict(train_seconds=_seconds(home), device=str(device_of(device)), model=str(run))
     if out: put(out, {'eval.json': json.dumps(result, indent=1).encode()})
-    if draw: pictures(model, images[:6], out, refine)
+    if draw: task.pictures(model, signals[:6], out, refine)
     print(json.dumps(result) if as_json else _text(result))
 
 # %% ../nbs/A7_cli.ipynb #90a62435
-def _files(words):
-    "Picture files; a folder stands for all the pictures below it."
-    return [f for word in words for f in (sets.Folder(word).items if Path(word).is_dir() else [Path(word)])]
+def _files(words, endings):
+    "Files; a folder stands for all below it that end so. `ValueError` for an empty one."
+    found = {word: listed(word, endings) if Path(word).is_dir() else [Path(word)] for word in words}
+    empty = next((word for word, files in found.items() if not files), None)
+    if empty: raise ValueError(f'{empty}: no file in this folder ends in {" ".join(endings)}')
+    return sum(found.values(), [])
 
 # %% ../nbs/A7_cli.ipynb #4cbc8290
 @app.command('encode')
 def encode_command(
-    files: Annotated[list[str], typer.Argument(help='pictures, or folders of them')],
+    files: Annotated[list[str], typer.Argument(help='pictures or sounds, or folders of them')],
     out: Annotated[Path, typer.Option('-o', '--out', help='the file of codes, such as codes.safetensors')],
-    model: Model = 'photos-ipc',
+    model: Model = None,
     steps: Steps = 0,
     device: Device = 'auto',
 ):
-    "Pictures to codes: one file that names the model and the hash of its weights."
-    path, net, codes, about = place(out), load(model, device), [], []
-    for file in progress(_files(files)):
-        image = sets.read_image(file)
-        codes.append(joined(to_codes(net, image, steps)))
-        about.append(dict(file=file.name, height=image.shape[1], width=image.shape[2]))
+    "Signals to codes: one file that names the model and the hash of its weights."
+    path, model = place(out), model or weights_for(files[0])
+    net, codes, about = load(model, device), [], []
+    for file in progress(_files(files, task_of(net.config).reads)):
+        code, notes = task_of(net.config).encode(net, file, steps)
+        codes.append(joined(code))
+        about.append(notes)
     save_codes(path, codes, about, find(model))
 
 # %% ../nbs/A7_cli.ipynb #1257ab98
 @app.command('decode')
 def decode_command(
     codes: Annotated[Path, typer.Argument(help='what `instcomp encode` wrote')],
-    out: Annotated[Path, typer.Option('-o', '--out', help='an existing folder for the pictures')],
-    model: Model = 'photos-ipc',
+    out: Annotated[Path, typer.Option('-o', '--out', help='an existing folder')],
+    model: Annotated[str, typer.Option(help='a run folder, or the name of shipped weights')] = 'photos-ipc',
     scale: Scale = 1,
     device: Device = 'auto',
 ):
-    "Codes to pictures, at any resolution: PNG files named as the originals."
+    "Codes to signals, at any resolution: PNG or WAV files named as the originals."
     folder(out)                                              # before anything is decoded
     net, (codes, about) = load(model, device), load_codes(codes, find(model))
-    for name, code, picture in zip(png_names(about), progress(codes), about):
-        batches = split(code, net.inr.W[0].device)
-        image = from_codes(net, batches, (picture['height'], picture['width']), scale)
-        sets.write_image(image, place(Path(out)/name))
+    task = task_of(net.config)
+    for name, code, notes in zip(png_names(about, task.writes[0]), progress(codes), about):
+        signal = task.decode(net, split(code, net.inr.W[0].device), notes, scale)
+        task.write(signal, place(Path(out)/name), notes, scale)
 
 # %% ../nbs/A7_cli.ipynb #fa81b90e
 @app.command('reconstruct')
 def reconstruct_command(
-    file: Annotated[Path, typer.Argument(help='a picture')],
-    out: Annotated[Path, typer.Option('-o', '--out', help='where to; ends in .png or .jpg')],
-    model: Model = 'photos-ipc',
+    file: Annotated[Path, typer.Argument(help='a picture or a sound')],
+    out: Annotated[Path, typer.Option('-o', '--out', help='where to; ends in .png, .jpg, .wav, .flac')],
+    model: Model = None,
     scale: Scale = 1,
     steps: Steps = 0,
     device: Device = 'auto',
 ):
-    "One picture through the model: exactly SCALE times its size, in overlapping tiles."
-    path, image = place(out, ('.png', '.jpg', '.jpeg')), sets.read_image(file)
-    sets.write_image(reconstruct(load(model, device), image, scale, steps, bar=progress), path)
+    "One signal through the model: exactly SCALE times its pixels or samples, in overlapping tiles."
+    net = load(model or weights_for(file), device)
+    task = task_of(net.config)
+    path = place(out, task.writes)
+    codes, about = task.encode(net, file, steps, bar=progress)
+    task.write(task.decode(net, codes, about, scale), path, about, scale)
 
 # %% ../nbs/A7_cli.ipynb #123e2970
 @app.command('sample')
@@ -211,7 +221,8 @@ def presets_command(
     if name: return print(json.dumps(GAMES.get(name) or row(name), indent=1))
     for one, r in rows.items():
         steps = f'{r["train"]["steps"]:,}'
-        print(f'{one:41} {r["data"]:10} {r["size"]:4} px {steps:>9} steps  {r["note"]}'.rstrip())
+        size = f'{r["size"]} {task_of(r, PICTURES).unit}'
+        print(f'{one:41} {r["data"]:11} {size:>13} {steps:>9} steps  {r["note"]}'.rstrip())
 
 # %% ../nbs/A7_cli.ipynb #50d51b86
 @data_app.command('list')

@@ -130,7 +130,8 @@ def load_codes(
 # %% ../nbs/A10_codes.ipynb #1eefbcee
 def png_names(
     about,  # list of dicts with `file`
+    ending='.png',
 ):          # list of names, all different
     "The originals' names as PNG, numbered where alike. No folders: a file of codes cannot choose one."
     stems = [Path(picture['file']).stem for picture in about]
-    return [f'{s}.png' if stems.count(s) == 1 else f'{s}-{k}.png' for k, s in enumerate(stems)]
+    return [f'{s}{ending}' if stems.count(s) == 1 else f'{s}-{k}{ending}' for k, s in enumerate(stems)]

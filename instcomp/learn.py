@@ -12,9 +12,9 @@ from . import data as sets
 from .codes import run_folder
 from .device import device_of, precision_of, rank_of
 from .games import GAMES, changed, game, train_game
-from .image import evaluate
 from .presets import build, resolve
 from .rows import row
+from .tasks import task_of
 from .train import train
 
 # %% ../nbs/A25_learn.ipynb #ad950fa6
@@ -46,10 +46,11 @@ def _batches(config, source):
 def _codes(preset, data, steps, change, out, device, precision, **how):
     config, name = _config(preset, data, steps, change)
     precision = _ready(device, precision or config['precision'])
-    batches = _batches(config, sets.source(name))
-    held_out = sets.evaluation(name, config['size'], 64, 1)
+    task = task_of(config)
+    batches = _batches(config, task.source(name, 'train', config))
+    held_out = task.evaluation(name, config, 64, 1)
     torch.manual_seed(config['train']['seed'])
-    model, score = build(config), lambda model: dict(psnr=evaluate(model, held_out)['psnr'])
+    model, score = build(config), lambda model: dict(psnr=task.evaluate(model, held_out)['psnr'])
     return train(model, model.config, batches, run_folder(out), score, device=device, precision=precision,
                  **how)
 

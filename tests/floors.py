@@ -4,13 +4,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    ['metrics', 'plot', 'device', 'pictures', 'quality'],
-    ['coords', 'fourier', 'sources', 'solids'],
+    ['metrics', 'plot', 'device', 'pictures', 'quality', 'spectra'],
+    ['coords', 'fourier', 'sources', 'solids', 'camera'],
     ['inr', 'shapes', 'sounds'],
     ['fit', 'siren', 'modulate', 'family', 'ipc'],
     ['inrgan', 'hyper', 'meta', 'runs', 'codes', 'objects'],
-    ['occupancy', 'data', 'train', 'ablations'],
-    ['image', 'rows', 'gan'],
+    ['occupancy', 'data', 'train', 'views', 'ablations', 'encoders'],
+    ['image', 'audio', 'rows', 'gan'],
+    ['tasks'],
     ['presets', 'games'],
     ['learn'],
     ['cli'],

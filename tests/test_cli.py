@@ -212,7 +212,7 @@ class Echo(torch.nn.Module):
     "Stands in for a model: its code is the tile, its decoder repeats the tile's pixels."
     def __init__(self, size):
         super().__init__()
-        self.config, self.inr = dict(size=size), torch.nn.Module()
+        self.config, self.inr = dict(task='image', size=size), torch.nn.Module()
         self.inr.W = torch.nn.ParameterList([torch.zeros(1)])
     def encode(self, tiles, steps=0): return tiles
     def decode(self, code, x): return nearest(code, x.shape[:2]).permute(0, 2, 3, 1)
