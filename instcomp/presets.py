@@ -19,50 +19,54 @@ import instcomp
 from .ablations import override
 from .data import DATA
 from .device import device_of
+from .encoders import Conv, cavia, latent_shift, network, none
 from .family import FMM, Concatenate, Excite, Full, LowRank, Shift
 from .fourier import basic, gaussian, log_spaced, nerf, positional
 from .hyper import Hyper, patchify
-from .image import query
-from .inr import INR
 from .ipc import IPC
-from .meta import optimise
+from .meta import Weights, optimise
 from .modulate import GINR, Columns, FiLM
 from .rows import TRAIN, presets, row, unknown
 from .runs import load_weights
+from .tasks import TASKS, task_of
 
 # %% ../nbs/A5_presets.ipynb #6cb1dc86
 def transformer(
-    size,          # side of the images
+    size,          # cells along each axis: side of the images, samples of the sounds
     code_shape,    # what the modulator wants
-    patch,         # side of a patch
-    padding=0,     # zeros around the image first
+    patch,         # cells along each axis of a patch
+    padding=0,     # zeros around the signal first
     shift=0.,      # tokens are (images - shift)*gain; the papers: 0 and 1
     gain=1.,
     qkv_bias=True, # False: queries, keys and values without a bias, as in the original TransINR
     dim=768, depth=6, heads=12, ff=3072, dropout=.1, std=1., mix=0, own=False,              # as in Hyper
-):                 # Hyper: images (B, 3, size, size) -> code
-    "The transformer encoder for square images. `ValueError` where patches do not tile them."
+    axes=2, channels=3,  # of a signal; the task says
+):                 # Hyper: signals (B, channels, size, ...) -> code
+    "The transformer encoder of square images or of sounds. `ValueError` where patches do not tile them."
     side, rest = divmod(size + 2*padding, patch)
     if rest: raise ValueError(f'size {size} with padding {padding} is no multiple of patch {patch}')
-    tokens = lambda images: patchify((images - shift)*gain, patch, padding)                 # B T 3p²
-    hyper = Hyper(tokens, side*side, 3*patch**2, code_shape, dim, depth, heads, ff, dropout, std, mix, own)
+    tokens = lambda signals: patchify((signals - shift)*gain, patch, padding)                # B T C·p^d
+    n = side**axes, channels*patch**axes
+    hyper = Hyper(tokens, *n, code_shape, dim, depth, heads, ff, dropout, std, mix, own)
     if not qkv_bias:
         for block in hyper.blocks: nn.init.zeros_(block.qkv.bias).requires_grad_(False)
     return hyper
 
 # %% ../nbs/A5_presets.ipynb #2908eb56
-ROLES = dict(task=dict(image=query),
+ROLES = dict(task={name: task.query for name, task in TASKS.items()},
              data=dict.fromkeys([*DATA, 'folder']),
-             encoding={f.__name__: f for f in (log_spaced, gaussian, positional, basic, nerf)},
+             encoding={f.__name__: f for f in (log_spaced, gaussian, positional, basic, nerf, none)},
              modulator=dict(ipc=IPC, columns=Columns, film=FiLM, concatenate=Concatenate, shift=Shift,
-                            excite=Excite, fmm=FMM, lowrank=LowRank, full=Full),
-             encoder=dict(transformer=transformer))
+                            excite=Excite, fmm=FMM, lowrank=LowRank, full=Full,
+                            weights=Weights, latent_shift=latent_shift),
+             encoder=dict(transformer=transformer, cavia=cavia, conv=Conv))
 
 # %% ../nbs/A5_presets.ipynb #e224fbc3
 FORMAT = 1
 TOP = ['format', 'version', 'preset', 'note', 'task', 'data', 'size', 'encoding', 'inr', 'modulator',
        'encoder', 'refine', 'train', 'precision', 'augment']
-SECTIONS = dict(inr=['hidden', 'depth', 'normalize', 'out_bias'], refine=['lr', 'betas'], train=list(TRAIN))
+SECTIONS = dict(inr=['hidden', 'depth', 'normalize', 'out_bias', 'sine'], refine=['lr', 'betas'],
+                train=list(TRAIN))
 COUNTS = ['steps', 'batch', 'accumulate', 'every']
 DRAWS = ('null, shared or instance', lambda v: v in (None, 'shared', 'instance'))
 LIMITS = dict(noise=DRAWS, subsample=DRAWS, lr=('a number above 0', lambda v: v > 0),
@@ -93,7 +97,9 @@ def _check(row):
         if key not in row: raise ValueError(f'the row lacks {key!r}; a row holds {", ".join(TOP[4:])}')
     for key, known in SECTIONS.items(): _only(f'key in {key}', row[key], known)
     for role in ROLES: _role(role, row[role])
-    for key, value in [('size', row['size']), *((key, row['train'][key]) for key in COUNTS)]:
+    counts = {'size': row['size']} | {key: row['train'][key] for key in COUNTS}
+    if isinstance(row['task'], dict): counts['task.rate'] = row['task'].get('rate')
+    for key, value in counts.items():
         if type(value) is not int or value < 1: raise ValueError(f'{key}={value}: give a whole number from 1')
     for key, (say, fits) in LIMITS.items():
         if not fits(row['train'][key]): raise ValueError(f'train.{key}={row["train"][key]}: give {say}')
@@ -144,9 +150,12 @@ def build(
     "The model of a preset, its weights drawn from torch's seed. `ValueError` names what is unknown."
     config = resolve(name if isinstance(name, dict) else dict(preset=name) | row(name))
     config = dict(format=FORMAT, version=instcomp.__version__, preset=None) | config
-    inr = INR(_role('encoding', config['encoding'])(2), **config['inr'])
+    task = task_of(config)
+    encoding = _role('encoding', config['encoding'])(task.point)
+    inr = network(encoding, task.point, task.values, **config['inr'])
     modulator = _role('modulator', config['modulator'])(inr)
-    encoder = _role('encoder', config['encoder'])(config['size'], modulator.code_shape)
+    encoder = _role('encoder', config['encoder'])
+    encoder = encoder(config['size'], modulator.code_shape, axes=task.axes, channels=task.channels)
     refine = partial(optimise, **config['refine'])
     model = GINR(inr, modulator, encoder, _role('task', config['task']), refine, config=config)
     return model.to(device) if device is not None else model

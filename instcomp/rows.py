@@ -10,7 +10,8 @@ import copy
 import difflib
 import math
 
-from .ablations import ablations
+from .ablations import ablations, override
+from .encoders import METHODS
 
 # %% ../nbs/A13_rows.ipynb #740238f2
 TRAIN = dict(steps=1000, batch=16, accumulate=1, optimizer='adam', lr=1e-4, betas=[.9, .999],
@@ -93,6 +94,33 @@ def _shipped():
                 refine=dict(lr=.3, betas=[.9, .9]))
 
 # %% ../nbs/A13_rows.ipynb #64292c24
+def _sound(data, rate, size, encoding, hidden, modulator, encoder, train, precision='auto', augment=False,
+           refine=dict(lr=.01), note=''):
+    "One experiment on sound: what differs from a picture is the task, the encoding and the constant."
+    row = _row(data, size, encoding, hidden, modulator, encoder, train, precision, augment, refine, note)
+    return row | dict(task=dict(name='audio', rate=rate), inr=row['inr'] | dict(out_bias=0.))
+
+def _sound_paper(seconds, method):
+    "LibriSpeech as the paper has it: 16 kHz, patches of 200 samples, features up to 1,024 Hz."
+    encoder = dict(patch=200, padding=0, dim=768, depth=6, heads=12, ff=3072, dropout=.1, std=1., mix=0,
+                   own=False)
+    train = dict(steps=1000*math.ceil(28_539/16))
+    if seconds == 3: train |= dict(subsample='instance', fraction=.25)
+    return _sound('librispeech', 16_000, 16_000*seconds, dict(m=2048, sigma=1024.), [256]*4, MODULATE[method],
+                  encoder, train, 'fp32')
+
+LONG = {1: dict(steps=3000, batch=8, every=300, subsample='shared', fraction=.5),  # of audio-...-1s, -3s
+        3: dict(steps=3000, batch=8, every=300, subsample='shared', fraction=.25)}
+
+def _voices(modulator, seconds, rate=8000, patch=32, sigma=2048., hidden=(256, 128, 64), dim=128, depth=1,
+            own=True, m=128, train=dict(steps=3000, batch=16, every=300)):
+    "Ours: windows of the offline voices, minutes on two CPU cores. Coordinates stay put: see chapter 13."
+    encoder = dict(patch=patch, gain=4., dim=dim, depth=depth, heads=4, ff=2*dim, dropout=0., std=.02, mix=4,
+                   own=own)
+    train = dict(optimizer='adamw', lr=2e-3, betas=[.9, .95], schedule='cosine', warmup=50, clip=1.) | train
+    return _sound('voices', rate, round(seconds*rate), dict(m=m, sigma=sigma), list(hidden), modulator,
+                  encoder, train, augment=True, refine=dict(lr=.3, betas=[.9, .9]))
+
 PRESETS = {
     'image-ipc-tiny':      _tiny(dict(name='ipc', layer=1, rank=32)),
     'image-transinr-tiny': _tiny(dict(name='columns', groups=5)),
@@ -101,7 +129,18 @@ PRESETS = {
     **{f'image-ipc-paper-{name}': _paper(name, 'ipc') for name in SETS},
     **{f'image-transinr-rerun-paper-{name}': _paper(name, 'transinr') for name in SETS},
     **{f'image-transinr-original-paper-{name}': _original(name) for name in ['celeba', 'imagenette']},
+    'voices-ipc':          _voices(dict(name='ipc', layer=1, rank=8), .064, depth=2,
+                                   train=dict(steps=6000, batch=16, every=500, ema=.99)) | dict(
+                                   encoding=dict(name='gaussian', m=128, sigma=400.)),
+    **{f'audio-{m}-tiny-{s}s': _voices(how, s, 2000, 50, 1000., m=256, depth=2, train=LONG[s])
+       for s in (1, 3) for m, how in (('ipc', dict(name='ipc', layer=1, rank=32)),
+                                      ('transinr', dict(name='columns', groups=9)))},
+    'audio-ipc-tiny':      _voices(dict(name='ipc', layer=1, rank=16), .064),
+    'audio-transinr-tiny': _voices(dict(name='columns', groups=4), .064),
+    **{f'audio-ipc-paper-{s}s': _sound_paper(s, 'ipc') for s in (1, 3)},
+    **{f'audio-transinr-rerun-paper-{s}s': _sound_paper(s, 'transinr') for s in (1, 3)},
 }
+PRESETS |= {name: override(PRESETS[base], change) for name, (base, change) in METHODS.items()}   # A21
 PRESETS |= ablations(PRESETS)                              # A23: each differs from one of these in one thing
 
 # %% ../nbs/A13_rows.ipynb #3ade3d02
