@@ -1,7 +1,7 @@
 """What each part of an instance pattern composer is worth: the presets `ablation-…`, trained for equal time.
 
     python benchmarks/ablations.py                   goes on where benchmarks/ablations.json ends
-    python benchmarks/ablations.py --only location   one table of: location, methods, parts, wide
+    python benchmarks/ablations.py --only location   one of: location, methods, parts, plain, gradient, wide
 
 Each row trains on crops of the offline photographs, on one thread, for as many steps as fit into its time at
 the least time that a step of it took; the learning rate ends at zero there. On the way it is scored on 64
@@ -37,6 +37,8 @@ TABLES = {  # rows, seconds of one thread for each training, seeds, steps of ref
     'location': ([f'ablation-layer{k}' for k in AT], 60, (0, 1, 2), 600),
     'methods':  (['image-ipc-tiny', 'image-transinr-tiny'], 60, (0, 1, 2), 200),
     'parts':    ([f'ablation-{name}' for name in PARTS], 60, (0, 1), 200),
+    'plain':    ([f'ablation-plain-layer{k}' for k in AT], 60, (0,), 200),
+    'gradient': ([f'ablation-cavia{k}' for k in (1, 2, 4)], 60, (0,), 200),
     'wide':     ([f'ablation-wide-layer{k}' for k in AT], 100, (0,), 300),
 }
 PROTOCOL = ('square crops of the 7 offline photographs, area-averaged, one thread; equal seconds within a '
@@ -110,9 +112,12 @@ def run(name, seed, steps, ms, more):                 # -> one cell of the table
 class Results:                                        # the file, written whole after every cell
     def __init__(self, path):
         self.path, self.tables, self.ms = path, {}, {}
-        if path.exists():
-            kept = json.loads(path.read_text('utf-8'))
-            self.tables, self.ms = kept['tables'], kept['ms']
+        self.read()
+
+    def read(self):                                   # another table may have been written meanwhile
+        if not self.path.exists(): return
+        kept = json.loads(self.path.read_text('utf-8'))
+        self.tables, self.ms = kept['tables'], kept['ms'] | self.ms
 
     def write(self):
         git = subprocess.run('git rev-parse --short HEAD'.split(), cwd=HERE, capture_output=True, text=True)
@@ -126,12 +131,11 @@ class Results:                                        # the file, written whole 
 
     def cell(self, table, name, seed, seconds, more):
         "One run, unless it is there."
-        cells = self.tables.setdefault(table, {}).setdefault(name, {})
-        if str(seed) in cells: return
-        steps = round(1000*seconds/self.ms[name])
-        cells[str(seed)] = run(name, seed, steps, self.ms[name], more)
-        shown = {k: v for k, v in cells[str(seed)].items() if not isinstance(v, list)}
-        print(table, name, seed, shown, flush=True)
+        if str(seed) in self.tables.get(table, {}).get(name, {}): return
+        new = run(name, seed, round(1000*seconds/self.ms[name]), self.ms[name], more)
+        print(table, name, seed, {k: v for k, v in new.items() if not isinstance(v, list)}, flush=True)
+        self.read()
+        self.tables.setdefault(table, {}).setdefault(name, {})[str(seed)] = new
         self.write()
 
     def means(self):
@@ -160,11 +164,15 @@ class Results:                                        # the file, written whole 
                               ('psnr_std', 'psnr_std'), ('refined_std', 'refined_psnr_std')):
                 keep(f'location_{key}_{k}', 'location', f'ablation-layer{k}', what)
                 keep(f'location_wide_{key}_{k}', 'wide', f'ablation-wide-layer{k}', what)
+                keep(f'location_plain_{key}_{k}', 'plain', f'ablation-plain-layer{k}', what)
         for method in 'ipc', 'transinr':
             for what, key in (('psnr', ''), ('psnr_std', '_std'), ('refined', '_refined')):
                 keep(f'images_{method}{key}', 'methods', f'image-{method}-tiny', what)
         for part in PARTS:
             for what in 'psnr', 'refined': keep(f'ablation_{part}_{what}', 'parts', f'ablation-{part}', what)
+        for k in 1, 2, 4:
+            for what in 'psnr', 'refined':
+                keep(f'ablation_cavia{k}_{what}', 'gradient', f'ablation-cavia{k}', what)
         return out
 
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['override', 'ablations']
 
-# %% ../nbs/A23_ablations.ipynb #782a65ce
+# %% ../nbs/A23_ablations.ipynb #e9f4383a
 import copy
 
-# %% ../nbs/A23_ablations.ipynb #44cbb29f
+# %% ../nbs/A23_ablations.ipynb #7c56a486
 def override(
     row,        # a row of settings
     overrides,  # nested as the row; a dict with a `name` replaces a section, another is merged into it
@@ -20,10 +20,11 @@ def override(
         new[key] = new[key] | value if merge else copy.deepcopy(value)
     return new
 
-# %% ../nbs/A23_ablations.ipynb #6492f116
+# %% ../nbs/A23_ablations.ipynb #e02ac6d5
 FIVE = dict(encoding=dict(m=32), inr=dict(hidden=[64]*4))
 WIDE = dict(size=64, encoding=dict(m=64, sigma=24.), inr=dict(hidden=[128]*4), encoder=dict(patch=8),
             train=dict(subsample='shared', fraction=.25))
+QUICK = dict(subsample='shared', fraction=.25, lr=.01)
 
 CHANGES = {
     'rank2':        ('2 weight tokens', dict(modulator=dict(rank=2))),
@@ -38,7 +39,7 @@ CHANGES = {
     'centres':      ('no noise on the coordinates', dict(train=dict(noise=None))),
 }
 
-# %% ../nbs/A23_ablations.ipynb #5dad3118
+# %% ../nbs/A23_ablations.ipynb #8e048d95
 def _place(k): return dict(note=f'layer {k} of 5 modulated', modulator=dict(layer=k - 1))
 
 def _differences():
@@ -47,12 +48,17 @@ def _differences():
     table = {f'ablation-layer{k}': (tiny, FIVE | _place(k)) for k in at}
     table |= {f'ablation-{name}': (tiny, override(FIVE, change) | dict(note=note))
               for name, (note, change) in CHANGES.items()}
+    plain = dict(encoder=dict(mix=0, own=False))
+    table |= {f'ablation-plain-layer{k}': (tiny, FIVE | plain | _place(k)) for k in at}
     table |= {f'ablation-wide-layer{k}': (tiny, WIDE | _place(k)) for k in at}
+    table |= {f'ablation-cavia{k}': (tiny, FIVE | dict(
+                  note=f'{k} gradient steps in place of the transformer', train=QUICK,
+                  encoder=dict(name='cavia', steps=k, lr=1., std=.1))) for k in (1, 2, 4)}
     for data in 'imagenette', 'ffhq178':
         table |= {f'ablation-{data}-layer{k}': (f'image-ipc-paper-{data}', _place(k)) for k in at}
     return table
 
-# %% ../nbs/A23_ablations.ipynb #1a89890a
+# %% ../nbs/A23_ablations.ipynb #83a6bb68
 def ablations(
     rows,  # dict: name -> row, with the bases
 ):         # dict: name -> row
