@@ -26,7 +26,7 @@ demo: $(READY)       ## train the small model for four minutes, score it on phot
 	$(INSTCOMP) eval $(RUN) --refine 300 --pictures
 
 test: lint           ## style, tests, every notebook from top to bottom (20 minutes on two cores)
-	$(PY) -m pytest tests --durations=10
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests -n 2 --dist loadfile --durations=10 -q
 	$(if $(NOTEBOOKS),OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout=300 --nbval-kernel-startup-timeout=120 --durations=10 -q $(NOTEBOOKS))
 

@@ -51,6 +51,7 @@ def test_the_command_plays_games(tmp_path, capsys):
     assert main(['train', 'inrgan-tiny', *words, '--resume']) == 0
     assert main(['sample', run, '-o', str(tmp_path/'sheet.png'), '--n', '4']) == 0
     assert (tmp_path/'sheet.png').stat().st_size > 1000
+    capsys.readouterr()
     for bad, word in [(['train', 'inrgan-tinny'], 'inrgan-tiny'),
                       (['sample', str(tmp_path), '-o', 'a.png'], 'config'),
                       (['train', 'inrgan-tiny', '--set', 'train.batches=4'], 'batches'),
