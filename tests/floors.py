@@ -6,10 +6,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     ['metrics', 'plot', 'device', 'pictures', 'quality', 'spectra'],
     ['coords', 'fourier', 'sources', 'solids', 'camera'],
-    ['inr', 'shapes', 'sounds'],
+    ['inr', 'shapes', 'sounds', 'render'],
     ['fit', 'siren', 'modulate', 'family', 'ipc'],
     ['inrgan', 'hyper', 'meta', 'runs', 'codes', 'objects'],
-    ['occupancy', 'data', 'train', 'views', 'walk', 'ablations', 'encoders'],
+    ['occupancy', 'data', 'train', 'views', 'walk', 'viewrows', 'ablations', 'encoders'],
     ['image', 'nvs', 'audio', 'rows', 'gan'],
     ['tasks'],
     ['presets', 'games'],

@@ -1,0 +1,126 @@
+"""One scene: a chair seen from a hundred sides, eighty to learn from, twenty held out.
+
+    python benchmarks/scene.py                   every row of the table
+    python benchmarks/scene.py two_rounds siren  only these
+
+Rows: two_rounds (five octaves for places, four for directions, a coarse and a fine network), one_round (as
+many questions a ray, one network), ten_octaves (the paper's encoding), gaussian, siren. A row that is there
+is not run again. Writes benchmarks/claims/scene.json unless --out says otherwise.
+"""
+import argparse
+import json
+import math
+import subprocess
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from instcomp.fit import cosine, fit
+from instcomp.fourier import gaussian, nerf
+from instcomp.inr import INR, he_init
+from instcomp.metrics import psnr
+from instcomp.objects import LIGHT, on_white, photograph, pose
+from instcomp.render import finer, occupied, pinhole, pixels, radiance, rays, render, shade, stratified
+from instcomp.shapes import solid
+from instcomp.siren import siren
+
+CLAIMS = Path(__file__).parent/'claims'/'scene.json'
+NEAR, FAR, ANGLE, DENSITY = 2.8, 5.2, .54, 20.
+ROWS = ['two_rounds', 'one_round', 'ten_octaves', 'gaussian', 'siren']
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('rows', nargs='*', default=ROWS, help=f'of {", ".join(ROWS)}')
+    p.add_argument('--size', type=int, default=64)
+    p.add_argument('--steps', type=int, default=1600, help='the schedule')
+    p.add_argument('--rays', type=int, default=256)
+    p.add_argument('--width', type=int, default=64)
+    p.add_argument('--samples', type=int, default=32, help='of each round')
+    p.add_argument('--lr', type=float, default=4e-3)
+    p.add_argument('--seed', type=int, default=0)
+    p.add_argument('--out', type=Path, default=CLAIMS)
+    return p.parse_args()
+
+
+def scene(size, views=100):                          # origins, directions, colours (V, H, W, 3), true depth
+    poses = torch.stack([pose(137.5*k % 360, 5 + 55*((k*.618) % 1)) for k in range(views)])
+    shots = photograph(solid('chair', 7), poses, size, ANGLE, LIGHT)
+    o, d = rays(poses, pinhole(size, size, ANGLE), pixels(size, size))
+    return o, d, on_white(shots['pictures']).permute(0, 2, 3, 1), shots['depth']
+
+
+def field(row, width):                               # a field and its parameters
+    def encoded(L): return nerf(3, L)
+    if row == 'siren': nets = [siren(3, width, 5, 4, 8., 30.)]
+    elif row == 'gaussian': nets = [INR(gaussian(3, 60, 1.), 3, width, 5, 4, init=he_init)]
+    else:                                            # features and the encoded direction make the colour
+        place, view = encoded(10 if row == 'ten_octaves' else 5), encoded(4)
+        trunk = INR(place, 3, width, 4, 1 + width, init=he_init)
+        head = INR(None, width + view.out_dim, width//2, 2, 3, init=he_init)
+        def colour(h): return head(torch.cat([F.relu(h[..., :-3]), view(h[..., -3:])], -1))
+        return radiance(trunk, colour, scale=DENSITY), [*trunk.parameters(), *head.parameters()]
+    return radiance(nets[0], scale=DENSITY), list(nets[0].parameters())
+
+
+def train(a, row, o, d, y):                          # flat rays and colours -> coarse, fine, seconds, steps
+    torch.manual_seed(a.seed)
+    (coarse, parameters), fine = field(row, a.width), None
+    if row != 'one_round': fine, more = field(row, a.width)
+    if fine: parameters = parameters + more
+    seen, skip, n = (y < .99).any(1).nonzero()[:, 0], {}, a.samples
+
+    def loss(step):
+        k = torch.randint(len(y), (a.rays,))
+        if step < 200: k[::2] = seen[torch.randint(len(seen), (len(k[::2]),))]
+        if step >= 200 and step % 100 == 0:
+            for key, f in (('coarse', coarse), ('fine', fine)):
+                if f: skip[key] = occupied(f, 32, 1.1, least=.1*DENSITY*math.log(2), asks=2)
+        O, D, Y = o[k], d[k], y[k]
+        t = stratified(NEAR, FAR, n if fine else 3*n, (a.rays,), True)
+        first = shade(coarse, O, D, t, NEAR, FAR, cells=skip.get('coarse'))
+        error = (first['rgb'] - Y).square().mean()
+        if not fine: return error
+        t = finer(t, first['weights'], NEAR, FAR, n, True)
+        second = shade(fine, O, D, t, NEAR, FAR, cells=skip.get('fine'))
+        return error + (second['rgb'] - Y).square().mean()
+
+    began, opt = time.process_time(), torch.optim.Adam(parameters, 5e-4 if row == 'siren' else a.lr)
+    for s in fit(loss, opt, a.steps, schedule=cosine(a.steps, 50, .02), clip=1.):
+        if s.step % 200 == 0:
+            print(row, s.step, f'{s.loss.item():.5f}', f'{time.process_time() - began:.0f} s', flush=True)
+    return coarse, fine, time.process_time() - began
+
+
+def score(a, coarse, fine, o, d, y, depth):
+    more = dict(fine=a.samples, coarse=coarse, n=a.samples) if fine else dict(n=3*a.samples)
+    out = render(fine or coarse, o, d, NEAR, FAR, **more)
+    solid_there = (depth > 0) & (out['opacity'] > .5)
+    z = out['depth']/out['opacity'].clamp(min=.01)*d.norm(dim=-1)
+    error = (z - depth)[solid_there].abs().median().item()
+    return dict(psnr=psnr(out['rgb'], y).mean().item(), depth_error=error)
+
+
+def main():
+    a = arguments()
+    torch.set_num_threads(1)
+    known = json.loads(a.out.read_text('utf-8')) if a.out.exists() else {}
+    head = ['git', 'rev-parse', '--short', 'HEAD']
+    commit = subprocess.run(head, capture_output=True, text=True).stdout.strip()
+    o, d, y, depth = scene(a.size)
+    for row in a.rows:
+        name = 'scene_psnr' if row == 'two_rounds' else f'scene_psnr_{row}'
+        if name in known: continue
+        coarse, fine, seconds = train(a, row, *(v[:80].reshape(-1, 3) for v in (o, d, y)))
+        found = score(a, coarse, fine, *(v[80:] for v in (o, d, y, depth)))
+        for key, value in {name: found['psnr'], name.replace('psnr', 'depth_error'): found['depth_error'],
+                           name.replace('psnr', 'seconds'): seconds}.items():
+            known[key] = dict(value=round(value, 3), command=f'python benchmarks/scene.py {row}', seed=a.seed,
+                              device='cpu', threads=1, commit=commit)
+        print(row, found, f'{seconds:.0f} s', flush=True)
+        a.out.write_text(json.dumps(known, indent=1) + '\n', 'utf-8')
+
+
+if __name__ == '__main__': main()
