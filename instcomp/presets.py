@@ -25,10 +25,12 @@ from .fourier import basic, gaussian, log_spaced, nerf, positional
 from .hyper import Hyper, patchify
 from .ipc import IPC
 from .meta import Weights, optimise
-from .modulate import GINR, Columns, FiLM
+from .modulate import Columns, FiLM
 from .rows import TRAIN, presets, row, unknown
 from .runs import load_weights
 from .tasks import TASKS, task_of
+from .walk import octaves
+from .walk import transformer as views
 
 # %% ../nbs/A5_presets.ipynb #6cb1dc86
 def transformer(
@@ -55,17 +57,17 @@ def transformer(
 # %% ../nbs/A5_presets.ipynb #2908eb56
 ROLES = dict(task={name: task.query for name, task in TASKS.items()},
              data=dict.fromkeys([*DATA, 'folder']),
-             encoding={f.__name__: f for f in (log_spaced, gaussian, positional, basic, nerf, none)},
+             encoding={f.__name__: f for f in (log_spaced, gaussian, positional, basic, nerf, octaves, none)},
              modulator=dict(ipc=IPC, columns=Columns, film=FiLM, concatenate=Concatenate, shift=Shift,
                             excite=Excite, fmm=FMM, lowrank=LowRank, full=Full,
                             weights=Weights, latent_shift=latent_shift),
-             encoder=dict(transformer=transformer, cavia=cavia, conv=Conv))
+             encoder=dict(transformer=transformer, views=views, cavia=cavia, conv=Conv))
 
 # %% ../nbs/A5_presets.ipynb #e224fbc3
 FORMAT = 1
 TOP = ['format', 'version', 'preset', 'note', 'task', 'data', 'size', 'encoding', 'inr', 'modulator',
        'encoder', 'refine', 'train', 'precision', 'augment']
-SECTIONS = dict(inr=['hidden', 'depth', 'normalize', 'out_bias', 'sine'], refine=['lr', 'betas'],
+SECTIONS = dict(inr=['hidden', 'depth', 'normalize', 'out_bias', 'out_scale', 'sine'], refine=['lr', 'betas'],
                 train=list(TRAIN))
 COUNTS = ['steps', 'batch', 'accumulate', 'every']
 DRAWS = ('null, shared or instance', lambda v: v in (None, 'shared', 'instance'))
@@ -98,7 +100,8 @@ def _check(row):
     for key, known in SECTIONS.items(): _only(f'key in {key}', row[key], known)
     for role in ROLES: _role(role, row[role])
     counts = {'size': row['size']} | {key: row['train'][key] for key in COUNTS}
-    if isinstance(row['task'], dict): counts['task.rate'] = row['task'].get('rate')
+    task = row['task'] if isinstance(row['task'], dict) else {}
+    if task.get('name') == 'audio': counts['task.rate'] = task.get('rate')
     for key, value in counts.items():
         if type(value) is not int or value < 1: raise ValueError(f'{key}={value}: give a whole number from 1')
     for key, (say, fits) in LIMITS.items():
@@ -157,7 +160,7 @@ def build(
     encoder = _role('encoder', config['encoder'])
     encoder = encoder(config['size'], modulator.code_shape, axes=task.axes, channels=task.channels)
     refine = partial(optimise, **config['refine'])
-    model = GINR(inr, modulator, encoder, _role('task', config['task']), refine, config=config)
+    model = task.model(inr, modulator, encoder, _role('task', config['task']), refine, config=config)
     return model.to(device) if device is not None else model
 
 # %% ../nbs/A5_presets.ipynb #ceaa1518

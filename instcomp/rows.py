@@ -11,6 +11,7 @@ import difflib
 import math
 
 from .ablations import ablations, override
+from .viewrows import VIEWS
 from .encoders import METHODS
 
 # %% ../nbs/A13_rows.ipynb #740238f2
@@ -118,8 +119,9 @@ def _voices(modulator, seconds, rate=8000, patch=32, sigma=2048., hidden=(256, 1
     encoder = dict(patch=patch, gain=4., dim=dim, depth=depth, heads=4, ff=2*dim, dropout=0., std=.02, mix=4,
                    own=own)
     train = dict(optimizer='adamw', lr=2e-3, betas=[.9, .95], schedule='cosine', warmup=50, clip=1.) | train
-    return _sound('voices', rate, round(seconds*rate), dict(m=m, sigma=sigma), list(hidden), modulator,
-                  encoder, train, augment=True, refine=dict(lr=.3, betas=[.9, .9]))
+    row = _sound('voices', rate, round(seconds*rate), dict(m=m, sigma=sigma), list(hidden), modulator, encoder,
+                 train, augment=True, refine=dict(lr=.3, betas=[.9, .9]))
+    return row | dict(inr=row['inr'] | dict(out_scale=.1))
 
 PRESETS = {
     'image-ipc-tiny':      _tiny(dict(name='ipc', layer=1, rank=32)),
@@ -141,6 +143,7 @@ PRESETS = {
     **{f'audio-transinr-rerun-paper-{s}s': _sound_paper(s, 'transinr') for s in (1, 3)},
 }
 PRESETS |= {name: override(PRESETS[base], change) for name, (base, change) in METHODS.items()}   # A21
+PRESETS |= VIEWS                                           # A31: views of objects
 PRESETS |= ablations(PRESETS)                              # A23: each differs from one of these in one thing
 
 # %% ../nbs/A13_rows.ipynb #3ade3d02
