@@ -13,7 +13,7 @@ from .codes import run_folder
 from .device import device_of, precision_of, rank_of
 from .games import GAMES, changed, game, train_game
 from .presets import build, resolve
-from .rows import row
+from .rows import presets, row, unknown
 from .tasks import task_of
 from .train import train
 
@@ -70,5 +70,6 @@ def learn(
     **how,           # resume, bar, workers: as `train` takes them
 ):                   # dict: the last line of the run's metrics
     "Train a preset by name, leave a run folder. `ValueError`, `OSError`, `FloatingPointError`: one line."
+    if preset not in (names := [*presets(), *GAMES]): raise unknown('preset', preset, names)
     road = _game if preset in GAMES else _codes
     return road(preset, data, steps, dict(change), out, device, precision, **how)
