@@ -7,7 +7,7 @@ FLOORS = [
     ['metrics', 'plot', 'device', 'pictures', 'quality', 'spectra'],
     ['coords', 'fourier', 'sources', 'solids', 'camera'],
     ['inr', 'shapes', 'sounds', 'render'],
-    ['fit', 'siren', 'modulate', 'family', 'ipc'],
+    ['fit', 'siren', 'modulate', 'family', 'ipc', 'inside'],
     ['inrgan', 'hyper', 'meta', 'runs', 'codes', 'objects'],
     ['occupancy', 'data', 'train', 'views', 'walk', 'viewrows', 'ablations', 'encoders'],
     ['image', 'nvs', 'audio', 'rows', 'gan'],
