@@ -95,7 +95,7 @@ SIREN = dict(hidden=256, depth=5, normalize=False, out_bias=.5)
 QUICK = dict(subsample='shared', fraction=.25)
 
 TINY = {
-    'image-ipc-cavia-tiny': dict(encoder=STEPS | dict(lr=1., std=.1), train=QUICK | dict(lr=.01)),
+    'image-ipc-cavia-tiny': dict(encoder=STEPS | dict(lr=1., std=.1), train=QUICK | dict(steps=6000)),
     'image-learnedinit-tiny': dict(modulator=dict(name='weights'), encoder=STEPS | dict(lr=.1, std=None),
                                    train=QUICK | dict(lr=.01)),
     'image-reptile-tiny': dict(modulator=dict(name='weights'), train=QUICK | dict(lr=.01),
