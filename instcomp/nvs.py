@@ -6,8 +6,9 @@
 __all__ = ['FAMILIES', 'interval', 'guess', 'scores', 'evaluate', 'disagreement', 'surface', 'source', 'held_out', 'protocol',
            'read', 'turned', 'pictures']
 
-# %% ../nbs/15_nvs.ipynb #4ce5afdb
+# %% ../nbs/15_nvs.ipynb #b6da1b84
 import math
+import sys
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from .plot import save, show
 from .views import Kept, Learnit, Views, read_scene, signal, squared
 from .walk import orbit, see, write_gif
 
-# %% ../nbs/15_nvs.ipynb #10fdca08
+# %% ../nbs/15_nvs.ipynb #af622a93
 def interval(
     values,  # (N,) one number for each object
 ):           # (mean, half the width of the 95 % interval)
@@ -71,7 +72,7 @@ def scores(
         if both.any(): error = (far - true)[both].abs().median().item()
     return dict(psnr=psnr(rgb, scene.images[asked]), depth_error=error)
 
-# %% ../nbs/15_nvs.ipynb #3e453ec5
+# %% ../nbs/15_nvs.ipynb #3100cc4e
 def evaluate(
     model,        # Walk
     scenes,       # a sequence of Scene, such as `Kept`
@@ -99,7 +100,7 @@ def evaluate(
                 code_numbers=numbers(model.modulator.code_shape), n=len(scenes),
                 protocol=says.removeprefix('; '))
 
-# %% ../nbs/15_nvs.ipynb #6192eafd
+# %% ../nbs/15_nvs.ipynb #28ba378f
 def disagreement(
     model,     # Walk
     scene,     # Scene
@@ -111,7 +112,7 @@ def disagreement(
     for k in support: answers.append(see(model, guess(model, scene, [k]), pose, scene.lens, shape)['rgb'])
     return torch.stack(answers).std(0).mean(-1)
 
-# %% ../nbs/15_nvs.ipynb #9e90a2d9
+# %% ../nbs/15_nvs.ipynb #db7e9e14
 def surface(
     model,     # Walk
     code,      # of one instance (batch of one)
@@ -122,8 +123,13 @@ def surface(
     values = mise(lambda x: model.decode(code, x)[0, :, 3], start, 1, level)[0]
     return mesh(values, level)
 
-# %% ../nbs/15_nvs.ipynb #8ca157ec
+# %% ../nbs/15_nvs.ipynb #3d2139d2
 FAMILIES = dict(cars='car', chairs='chair', lamps='lamp')
+
+def _said(scene, path):
+    "The same scene; frames that are not there are named on stderr."
+    for name in scene.skipped: print(f'{path}: {name} is listed but not there, skipped', file=sys.stderr)
+    return scene
 
 def _open(name, split, config):
     "Scenes by name: an offline family, shapenet-<family>, a folder in the learnit layout, or one scene."
@@ -134,7 +140,8 @@ def _open(name, split, config):
     if name.removeprefix('shapenet-') in FAMILIES:
         return Learnit(home()/'shapenet', FAMILIES[name.removeprefix('shapenet-')], split, size, frames)
     found = [f for f in FAMILIES.values() if (Path(name)/f'{f}_splits.json').is_file()]
-    return Learnit(name, found[0], split, size, frames) if found else [squared(read_scene(name, size))]
+    if found: return Learnit(name, found[0], split, size, frames)
+    return [_said(squared(read_scene(name, size)), name)]
 
 def source(
     name,    # 'cars', 'chairs', 'lamps'; 'shapenet-cars' ...; or a folder

@@ -1,0 +1,153 @@
+"Views from disk as people have them, the command on them, and what a large view needs."
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from instcomp.camera import Lens, pinhole, pixels, rays
+from instcomp.cli import main
+from instcomp.objects import around, write_views
+from instcomp.render import render
+from instcomp.views import Learnit, Scene, Views, read_scene
+
+SMALL = ['encoder.dim=16', 'encoder.heads=2', 'encoder.ff=16', 'task.points=8', 'task.rays=16', 'train.batch=2']
+TINY = [word for change in SMALL for word in ('--set', change)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    "One object, four pictures of 32 x 32."
+    return write_views(tmp_path, 'car', 1, 0, 0, views=4, size=32).parent/'cars'/'00000'
+
+
+def changed(folder, change):
+    "The same scene with another transforms.json."
+    meta = json.loads((folder/'transforms.json').read_text())
+    change(meta)
+    (folder/'transforms.json').write_text(json.dumps(meta))
+    return folder
+
+
+FLAT = [[1., 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+REFUSED = {
+    'no focal length': lambda m: m.pop('camera_angle_x'),
+    'singular': lambda m: m['frames'][1].update(transform_matrix=FLAT),
+    'no 4 x 4 matrix': lambda m: m['frames'][1].update(transform_matrix=[[1., 2.]]),
+    'r_1: the pose': lambda m: m['frames'][1].update(transform_matrix=[[float('nan')]*4]*4),
+    'no list of frames': lambda m: m.update(frames=[]),
+    'none of its 4 frames': lambda m: [f.update(file_path=f'gone{k}') for k, f in enumerate(m['frames'])],
+}
+
+
+@pytest.mark.parametrize('say', REFUSED)
+def test_refused_in_one_line(folder, say):
+    with pytest.raises(ValueError, match=say) as error: read_scene(changed(folder, REFUSED[say]))
+    assert '\n' not in str(error.value) and 'transforms.json' in str(error.value)
+
+
+def test_missing_frames_are_skipped_by_name(folder, capsys):
+    (folder/'r_2.png').unlink()
+    scene = read_scene(folder)
+    assert scene.skipped == ('./r_2',) and len(scene.images) == len(scene.poses) == 3
+    out = folder.parent/'run'
+    assert main(['train', 'nvs-ipc-tiny-cars', '--data', str(folder), '--out', str(out), '--steps', '1',
+                 '--set', 'task.support=[1, 1]', *TINY]) == 0
+    assert './r_2' in capsys.readouterr().err
+
+
+def test_mixed_sizes(folder):
+    Image.new('RGBA', (20, 30)).save(folder/'r_1.png')
+    with pytest.raises(ValueError, match='several sizes.*30 x 20'): read_scene(folder)
+
+
+@pytest.mark.parametrize('content', [b'', b'no picture', b'\x89PNG\r\n\x1a\n'])
+def test_a_damaged_picture_is_named(folder, content):
+    (folder/'r_1.png').write_bytes(content)
+    with pytest.raises(ValueError, match='r_1.png: no picture'): read_scene(folder)
+
+
+def test_no_file_and_no_json(tmp_path):
+    with pytest.raises(FileNotFoundError, match='transforms.json'): read_scene(tmp_path)
+    (tmp_path/'transforms.json').write_text('{')
+    with pytest.raises(ValueError, match='not JSON'): read_scene(tmp_path)
+
+
+def test_without_alpha_everything_is_opaque(folder):
+    before = read_scene(folder).images
+    for file in folder.glob('*.png'):
+        picture = Image.open(file)
+        white = Image.new('RGBA', picture.size, 'white')
+        Image.alpha_composite(white, picture).convert('RGB').save(file)
+    assert (read_scene(folder).images - before).abs().max() < .02
+
+
+def test_pixels_that_are_not_square_and_a_bent_lens(folder):
+    lens = dict(fl_x=60., fl_y=50., cx=15., cy=17., k1=.05, k2=-.01, p1=.002, p2=.001)
+    scene = read_scene(changed(folder, lambda m: m.update(lens)))
+    assert scene.lens == Lens(*lens.values())
+    o, d = rays(scene.poses, scene.lens, pixels(32, 32))
+    assert d.isfinite().all() and d.shape == (4, 32, 32, 3)
+
+
+def test_a_picture_resized_on_disk_keeps_its_angle(folder):
+    lens = read_scene(changed(folder, lambda m: m.update(w=64, h=64, fl_x=120., fl_y=120.))).lens
+    assert lens.fx == lens.fy == 60 and lens.cx == 16
+
+
+def test_an_empty_view_survives():
+    true = around('lamp', 0, 3, 16)
+    scene = Scene(torch.ones(3, 3, 16, 16), true['poses'], pinhole(16, 16, .54))
+    batch = Views([scene], rays=8).batch(1, 16, np.random.default_rng(0), [0])
+    assert (batch['colour'] == 1).all()
+
+
+def test_splits_of_the_learnit_layout(tmp_path):
+    write_views(tmp_path, 'lamp', 1, 0, 1, views=2, size=16)
+    assert len(Learnit(tmp_path, 'lamp', 'test')) == 1
+    with pytest.raises(ValueError, match='none of the 0'): Learnit(tmp_path, 'lamp', 'val')
+    with pytest.raises(FileNotFoundError, match='car_splits.json'): Learnit(tmp_path, 'car')
+
+
+def test_a_bent_lens_trains_and_scores(folder, capsys):
+    changed(folder, lambda m: m.update(k1=.05, p1=.002))
+    run, words = folder.parent/'run', ['--set', 'task.support=[1, 2]', *TINY]
+    assert main(['train', 'nvs-transinr-tiny-cars', '--data', str(folder), '--out', str(run), '--steps', '3',
+                 *words]) == 0
+    assert main(['eval', str(run), '--data', str(folder), '--json']) == 0
+    score = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert score['psnr'] > 0 and score['n'] == 1 and 'held-out views' in score['protocol']
+
+
+LARGE = '''
+import resource, torch
+from instcomp.camera import pinhole, pixels, rays
+from instcomp.objects import pose
+from instcomp.presets import build
+from instcomp.walk import see
+model = build('nvs-ipc-tiny-cars').eval()
+V = torch.randn(1, *model.modulator.code_shape)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with torch.no_grad(): out = see(model, V, pose(30, 20), pinhole(1024, 1024, .54), (1024, 1024), n=2)
+assert out['rgb'].shape == (1024, 1024, 3) and out['rgb'].isfinite().all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20)
+'''
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='memory is counted in other units elsewhere')
+def test_a_large_view_in_two_gigabytes():
+    run = subprocess.run([sys.executable, '-c', LARGE], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) < 2
+
+
+def test_the_chunk_does_not_matter():
+    def field(x, d): return torch.cat([x.sigmoid(), x.norm(dim=-1, keepdim=True)], -1)
+    o, d = torch.zeros(7, 3), torch.nn.functional.normalize(torch.randn(7, 3), dim=-1)
+    whole = render(field, o, d, 1., 2., 9, 5)
+    for chunk in (1, 3, 100):
+        part = render(field, o, d, 1., 2., 9, 5, chunk=chunk)
+        assert all(torch.allclose(whole[k], part[k], atol=1e-6) for k in whole)
