@@ -69,12 +69,14 @@ class INR(nn.Module):
         act=F.relu,         # as in `mlp`
         normalize=False,    # every column of every matrix divided by its length before use
         out_bias=0.,        # constant added to the output
+        out_scale=1.,       # factor on it before: unit columns speak near 1, some signals whisper
         init=default_init,  # callable (n_in, n_out) -> first matrix; biases start at 0
     ):
         super().__init__()
         widths = [hidden]*(depth - 1) if isinstance(hidden, int) else list(hidden)
         dims = [encoding.out_dim if encoding else in_dim, *widths, out_dim]
-        self.encoding, self.act, self.normalize, self.out_bias = encoding, act, normalize, out_bias
+        self.encoding, self.act, self.normalize = encoding, act, normalize
+        self.out_bias, self.out_scale = out_bias, out_scale
         self.W = nn.ParameterList(init(i, o) for i, o in zip(dims, dims[1:]))
         self.b = nn.ParameterList(torch.zeros(o) for o in dims[1:])
 
@@ -84,4 +86,5 @@ class INR(nn.Module):
 
     def forward(self, x, weights=None):                                                     # N d | B N d
         h = self.encoding(x) if self.encoding else x                                        # N in | B N in
-        return mlp(h, weights or self.weights(), self.act) + self.out_bias                  # N out | B N out
+        y = mlp(h, weights or self.weights(), self.act)                                     # N out | B N out
+        return (y if self.out_scale == 1 else y*self.out_scale) + self.out_bias

@@ -110,18 +110,19 @@ def _sound_paper(seconds, method):
     return _sound('librispeech', 16_000, 16_000*seconds, dict(m=2048, sigma=1024.), [256]*4, MODULATE[method],
                   encoder, train, 'fp32')
 
-LONG = {1: dict(steps=3000, batch=8, every=300, subsample='shared', fraction=.5),  # of audio-...-1s, -3s
-        3: dict(steps=3000, batch=8, every=300, subsample='shared', fraction=.25)}
+SHIPPED = dict(steps=4000, batch=16, every=500, ema=.99)
+LONG = {1: dict(steps=3000, batch=16, every=300),                                    # of audio-...-1s, -3s
+        3: dict(steps=3000, batch=16, every=300, subsample='shared', fraction=.5)}
 
 def _voices(modulator, seconds, rate=8000, patch=32, sigma=2048., hidden=(256, 128, 64), dim=128, depth=1,
-            own=True, m=128, train=dict(steps=3000, batch=16, every=300)):
+            own=True, m=128, scale=.1, train=dict(steps=3000, batch=16, every=300)):
     "Ours: windows of the offline voices, minutes on two CPU cores. Coordinates stay put: see chapter 13."
     encoder = dict(patch=patch, gain=4., dim=dim, depth=depth, heads=4, ff=2*dim, dropout=0., std=.02, mix=4,
                    own=own)
     train = dict(optimizer='adamw', lr=2e-3, betas=[.9, .95], schedule='cosine', warmup=50, clip=1.) | train
-    row = _sound('voices', rate, round(seconds*rate), dict(m=m, sigma=sigma), list(hidden), modulator, encoder,
-                 train, augment=True, refine=dict(lr=.3, betas=[.9, .9]))
-    return row | dict(inr=row['inr'] | dict(out_scale=.1))
+    row = _sound('voices', rate, round(seconds*rate), dict(m=m, sigma=sigma), list(hidden), modulator,
+                 encoder, train, augment=True, refine=dict(lr=.3, betas=[.9, .9]))
+    return row | dict(inr=row['inr'] | dict(out_scale=scale))
 
 PRESETS = {
     'image-ipc-tiny':      _tiny(dict(name='ipc', layer=1, rank=32)),
@@ -131,12 +132,12 @@ PRESETS = {
     **{f'image-ipc-paper-{name}': _paper(name, 'ipc') for name in SETS},
     **{f'image-transinr-rerun-paper-{name}': _paper(name, 'transinr') for name in SETS},
     **{f'image-transinr-original-paper-{name}': _original(name) for name in ['celeba', 'imagenette']},
-    'voices-ipc':          _voices(dict(name='ipc', layer=1, rank=8), .064, depth=2,
-                                   train=dict(steps=6000, batch=16, every=500, ema=.99)) | dict(
+    'voices-ipc':          _voices(dict(name='ipc', layer=1, rank=8), .064, depth=2, train=SHIPPED) | dict(
                                    encoding=dict(name='gaussian', m=128, sigma=400.)),
-    **{f'audio-{m}-tiny-{s}s': _voices(how, s, 2000, 50, 1000., m=256, depth=2, train=LONG[s])
-       for s in (1, 3) for m, how in (('ipc', dict(name='ipc', layer=1, rank=32)),
-                                      ('transinr', dict(name='columns', groups=9)))},
+    **{f'audio-{m}-tiny-{s}s': _voices(how, s, 500, 20*s, 250., (512, 128, 64), m=256, scale=.03,
+                                       train=LONG[s])
+       for s in (1, 3) for m, how in (('ipc', dict(name='ipc', layer=1, rank=8)),
+                                      ('transinr', dict(name='columns', groups=4)))},
     'audio-ipc-tiny':      _voices(dict(name='ipc', layer=1, rank=16), .064),
     'audio-transinr-tiny': _voices(dict(name='columns', groups=4), .064),
     **{f'audio-ipc-paper-{s}s': _sound_paper(s, 'ipc') for s in (1, 3)},

@@ -1,0 +1,132 @@
+"""IPC beside TransINR on sound: windows of 1 s and 3 s, equal processor time, equal encoder, codes of about
+equal size; and what the place of the modulated layer does. Each cell is kept when it is done: a killed run goes on.
+
+    python benchmarks/audio.py [--seconds 75] [--seeds 2] [--folder FOLDER]
+    python benchmarks/audio.py --location [--seconds 45] [--seeds 1]
+"""
+import argparse
+import json
+import math
+import subprocess
+import time
+from pathlib import Path
+
+import torch
+
+from instcomp.fit import fit
+from instcomp.modulate import numbers, write
+from instcomp.presets import build
+from instcomp.rows import row
+from instcomp.sources import Batches
+from instcomp.tasks import task_of
+
+HERE = Path(__file__).parent
+KEPT = HERE/'audio.json'
+METHODS = ('ipc', 'transinr')
+PLACES = dict(size=512, inr=dict(hidden=[128]*4), encoding=dict(m=64))
+
+
+def trained(config, data, seed, seconds):
+    "A model after `seconds` of this process's time, the rate falling along half a cosine; and its curve."
+    torch.manual_seed(seed)
+    model, task = build(config), task_of(config)
+    t, source = model.config['train'], task.source(data, 'train', model.config)
+    source.augment = model.config['augment']
+    batches, drawing = Batches(source, config['size'], t['batch'], seed, steps=10**9), torch.Generator()
+    held_out, curve, began = task.evaluation(data, model.config, 64), [], time.process_time()
+    how = {k: t[k] for k in ('noise', 'subsample', 'fraction')}
+    done = lambda: min(1., (time.process_time() - began)/seconds)
+    course = lambda i: min(1., (i + 1)/t['warmup'])*.5*(1 + math.cos(math.pi*done()))
+
+    def loss(i):
+        sounds = batches[i]
+        return model.losses(model.encode(sounds), sounds, **how, generator=drawing.manual_seed(i)).mean()
+
+    opt = torch.optim.AdamW(model.parameters(), t['lr'], tuple(t['betas']), weight_decay=t['weight_decay'])
+    for s in fit(loss, opt, 10**9, 0, course, t['clip']):
+        if done() >= (len(curve) + 1)/6:
+            paused = time.process_time()
+            model.eval()
+            curve.append((s.step, task.evaluate(model, held_out[:32])['psnr']))
+            model.train()
+            began += time.process_time() - paused                       # scoring is not training
+        if done() >= 1: break
+    return model.eval().requires_grad_(False), task, s.step, curve
+
+
+def cell(config, data, seed, seconds, refine):
+    "Train, score, and what is needed to read the score."
+    model, task, steps, curve = trained(config, data, seed, seconds)
+    held_out = task.evaluation(data, model.config, 64)
+    protocol = task.protocol(Path(data).name, model.config, len(held_out), 0)
+    result = task.evaluate(model, held_out, 0, protocol)
+    if refine: result |= dict(psnr_refined=task.evaluate(model, held_out[:16], refine)['psnr_refined'])
+    return result | dict(steps=steps, curve=curve, seconds=seconds, seed=seed,
+                         parameters=sum(p.numel() for p in model.parameters()),
+                         code_numbers=numbers(model.modulator.code_shape))
+
+
+def commit():
+    done = subprocess.run('git rev-parse --short HEAD'.split(), cwd=HERE, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def keep(table):
+    write(HERE, {KEPT.name: json.dumps(table, indent=1).encode()})
+
+
+def compared(seconds, seeds, folder):
+    "The cells of the comparison: name, row, data, seed."
+    for seed in range(seeds):
+        for length in (1, 3):
+            for method in METHODS:
+                name = f'audio{length}s_{method}' + ('_folder' if folder else '')
+                yield f'{name}/{seed}', row(f'audio-{method}-tiny-{length}s'), folder or 'voices', seed
+
+
+def placed(seconds, seeds, folder):
+    "One window, one width, the composer at each of the five layers."
+    for seed in range(seeds):
+        for place in range(5):
+            config = row('audio-ipc-tiny')
+            config |= {k: (config[k] | v if isinstance(v, dict) else v) for k, v in PLACES.items()}
+            config['modulator'] = dict(name='ipc', layer=place, rank=16)
+            yield f'audio_location_{place + 1}/{seed}', config, folder or 'voices', seed
+
+
+def claims(table):
+    "The means over seeds as claims/audio.json."
+    found, said = {}, {}
+    for name, result in table.items(): found.setdefault(name.split('/')[0], []).append(result)
+    for key, results in found.items():
+        where = ' --location' if 'location' in key else ' --folder FOLDER' if 'folder' in key else ''
+        seconds = results[0]['seconds']
+        about = dict(command=f'python benchmarks/audio.py{where} --seconds {seconds} --seeds {len(results)}',
+                     seed=[r['seed'] for r in results], device='cpu', threads=1, commit=results[-1]['commit'])
+        names = {'psnr': key.replace('location_', 'location_psnr_')}
+        if 'location' in key: names['psnr_refined'] = key.replace('location_', 'location_refined_psnr_')
+        for of, name in names.items():
+            said[name] = dict(value=round(sum(r[of] for r in results)/len(results), 2)) | about
+    write(HERE/'claims', {'audio.json': (json.dumps(said, indent=1) + '\n').encode()})
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--seconds', type=float, default=75, help='of processor time for each training')
+    p.add_argument('--seeds', type=int, default=2)
+    p.add_argument('--folder', help='train and score on these sounds instead of the offline voices')
+    p.add_argument('--location', action='store_true', help='the place of the composer instead')
+    args = p.parse_args()
+    torch.set_num_threads(1)
+    table = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    cells = placed if args.location else compared
+    for name, config, data, seed in cells(args.seconds, args.seeds, args.folder):
+        if name in table: continue
+        result = cell(config, data, seed, args.seconds, 60 if args.location else 0)
+        table[name] = result | dict(commit=commit())
+        print(name, round(table[name]['psnr'], 2), table[name]['steps'], flush=True)
+        keep(table)
+    claims(table)
+
+
+if __name__ == '__main__': main()
