@@ -27,7 +27,7 @@ from instcomp.metrics import psnr
 from instcomp.modulate import numbers
 from instcomp.presets import build, resolve
 from instcomp.rows import row
-from instcomp.train import optimizer, train
+from instcomp.train import Objective, optimizer, train
 
 HERE = Path(__file__).parent
 COMMAND = 'python benchmarks/ablations.py'
@@ -54,9 +54,8 @@ def crops(config, steps, seed):
 def stepper(name):                                    # one training step of a row, its batch included
     config = resolve(row(name))
     model, batches, t = build(config), crops(config, 10_000, 0), config['train']
-    drawing = dict(noise=t['noise'], subsample=t['subsample'], fraction=t['fraction'])
-    loss = lambda i: (lambda b: model.losses(model.encode(b), b, **drawing).mean())(batches[i])
-    steps = fit(loss, optimizer(model, t), 10_000, clip=t['clip'])
+    objective = Objective(model, t['noise'], t['subsample'], t['fraction'])
+    steps = fit(lambda i: objective(batches[i]).mean(), optimizer(model, t), 10_000, clip=t['clip'])
     return lambda: next(steps)
 
 
