@@ -14,7 +14,8 @@ from instcomp.objects import around, write_views
 from instcomp.render import render
 from instcomp.views import Learnit, Scene, Views, read_scene
 
-SMALL = ['encoder.dim=16', 'encoder.heads=2', 'encoder.ff=16', 'task.points=8', 'task.rays=16', 'train.batch=2']
+SMALL = ['encoder.dim=16', 'encoder.heads=2', 'encoder.ff=16', 'task.points=8', 'task.rays=16',
+         'train.batch=2']
 TINY = [word for change in SMALL for word in ('--set', change)]
 
 
