@@ -13,15 +13,17 @@ from instcomp.hyper import Hyper, patchify
 from instcomp.image import query
 from instcomp.inr import INR
 from instcomp.ipc import IPC
+from instcomp.meta import Learned
 from instcomp.modulate import GINR
 from instcomp.train import train
 
 
-def model(dropout=.1):
-    "An IPC network for 8 x 8 pictures, always the same."
+def model(dropout=.1, learned=False):
+    "An IPC network for 8 x 8 pictures, always the same; `learned`: gradient steps instead of a transformer."
     torch.manual_seed(0)
     inr = INR(log_spaced(2, 16, 8.), hidden=[16, 16], depth=3, normalize=True, out_bias=.5)
     ipc = IPC(inr, 1, 8)
+    if learned: return GINR(inr, ipc, Learned(ipc.code_shape, 2, .1), query)
     tokens = lambda images: patchify(images - .5, 4)
     return GINR(inr, ipc, Hyper(tokens, 4, 48, ipc.code_shape, 16, 1, 2, 32, dropout, .02), query)
 
@@ -49,7 +51,7 @@ if __name__ == '__main__':
     options = {k: changes.pop(k) for k in ('kill', 'nan') if k in changes}
     rank, size = rank_of()
     resume, dropout = changes.pop('resume', False), changes.pop('dropout', .1)
-    net = model(dropout)
+    net = model(dropout, changes.pop('learned', False))
     batches = Batches(rank=rank, **options)
     train(net, config(**changes), batches, out, resume=resume, device='cpu', precision='fp32', bar=False)
     if size > 1: save_file(net.state_dict(), f'{out}/rank{rank}.safetensors')
