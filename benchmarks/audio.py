@@ -1,5 +1,6 @@
 """IPC beside TransINR on sound: windows of 1 s and 3 s, equal processor time, equal encoder, codes of about
-equal size; and what the place of the modulated layer does. Each cell is kept when it is done: a killed run goes on.
+equal size; and what the place of the modulated layer does. Each cell is kept when it is done: a killed
+run goes on.
 
     python benchmarks/audio.py [--seconds 75] [--seeds 2] [--folder FOLDER]
     python benchmarks/audio.py --location [--seconds 45] [--seeds 1]

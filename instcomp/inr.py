@@ -83,8 +83,8 @@ class INR(nn.Module):
     def raw(self): return list(zip(self.W, self.b))
     def finish(self, W): return unit_columns(W) if self.normalize else W
     def weights(self): return [(self.finish(W), b) for W, b in self.raw()]
+    def out(self, y): return (y if self.out_scale == 1 else y*self.out_scale) + self.out_bias
 
     def forward(self, x, weights=None):                                                     # N d | B N d
         h = self.encoding(x) if self.encoding else x                                        # N in | B N in
-        y = mlp(h, weights or self.weights(), self.act)                                     # N out | B N out
-        return (y if self.out_scale == 1 else y*self.out_scale) + self.out_bias
+        return self.out(mlp(h, weights or self.weights(), self.act))                        # N out | B N out

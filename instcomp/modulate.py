@@ -122,7 +122,7 @@ def _squares(model, signal, drawing):
         x, y = kept['drawn']
         if grad not in kept: kept[grad] = _shared(model.inr, x, w)
         h, n, acts = kept[grad]                                                             # N C | B N C
-        f = lambda h: mlp(h, w[n:], acts) + model.inr.out_bias
+        f = lambda h: model.inr.out(mlp(h, w[n:], acts))
         values = _sliced(f, h, B, model.chunk)                                              # B N out
         values = model.final(values) if model.final else values
         return (values - y).square().flatten(1).mean(1)                                     # B

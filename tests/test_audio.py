@@ -190,3 +190,12 @@ def test_shipped_weights_speak_outside_the_checkout(tmp_path):
     done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert soundfile.info(tmp_path/'out.wav').frames == 32_000
+
+
+def test_training_and_decoding_speak_equally_loud(model):
+    "The loss of a code is that of its decoded values, the factor behind the network included."
+    y = evaluation('voices', model.config, 4)
+    code = model.encode(y)
+    x, target, _ = model.query(y)
+    assert model.inr.out_scale == .1
+    assert torch.allclose(model.losses(code, y), (model.decode(code, x) - target).square().mean((1, 2)))
