@@ -115,7 +115,7 @@ LONG = {1: dict(steps=3000, batch=16, every=300),                               
         3: dict(steps=3000, batch=16, every=300, subsample='shared', fraction=.5)}
 
 def _voices(modulator, seconds, rate=8000, patch=32, sigma=2048., hidden=(256, 128, 64), dim=128, depth=1,
-            own=True, m=128, gain=16., scale=.1, train=dict(steps=3000, batch=16, every=300)):
+            own=True, m=128, gain=8., scale=.1, train=dict(steps=3000, batch=16, every=300)):
     "Ours: windows of the offline voices, minutes on two CPU cores. Coordinates stay put: see chapter 13."
     encoder = dict(patch=patch, gain=gain, dim=dim, depth=depth, heads=4, ff=2*dim, dropout=0., std=.02,
                    mix=4, own=own)
@@ -134,7 +134,7 @@ PRESETS = {
     **{f'image-transinr-original-paper-{name}': _original(name) for name in ['celeba', 'imagenette']},
     'voices-ipc':          _voices(dict(name='ipc', layer=1, rank=8), .064, depth=2, train=SHIPPED) | dict(
                                    encoding=dict(name='gaussian', m=128, sigma=400.)),
-    **{f'audio-{m}-tiny-{s}s': _voices(how, s, 500, 20*s, 250., (512, 128, 64), m=256, gain=32., scale=.03,
+    **{f'audio-{m}-tiny-{s}s': _voices(how, s, 500, 20*s, 250., (512, 128, 64), m=256, gain=24., scale=.03,
                                        train=LONG[s])
        for s in (1, 3) for m, how in (('ipc', dict(name='ipc', layer=1, rank=8)),
                                       ('transinr', dict(name='columns', groups=4)))},
