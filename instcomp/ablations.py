@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['override', 'ablations']
 
-# %% ../nbs/A23_ablations.ipynb #e9f4383a
+# %% ../nbs/A23_ablations.ipynb #a4199d18
 import copy
 
-# %% ../nbs/A23_ablations.ipynb #7c56a486
+# %% ../nbs/A23_ablations.ipynb #77f4c2a9
 def override(
     row,        # a row of settings
     overrides,  # nested as the row; a dict with a `name` replaces a section, another is merged into it
@@ -20,7 +20,7 @@ def override(
         new[key] = new[key] | value if merge else copy.deepcopy(value)
     return new
 
-# %% ../nbs/A23_ablations.ipynb #e02ac6d5
+# %% ../nbs/A23_ablations.ipynb #f9b5157c
 FIVE = dict(encoding=dict(m=32), inr=dict(hidden=[64]*4))
 WIDE = dict(size=64, encoding=dict(m=64, sigma=24.), inr=dict(hidden=[128]*4), encoder=dict(patch=8),
             train=dict(subsample='shared', fraction=.25))
@@ -39,7 +39,7 @@ CHANGES = {
     'centres':      ('no noise on the coordinates', dict(train=dict(noise=None))),
 }
 
-# %% ../nbs/A23_ablations.ipynb #8e048d95
+# %% ../nbs/A23_ablations.ipynb #7ead41e6
 def _place(k): return dict(note=f'layer {k} of 5 modulated', modulator=dict(layer=k - 1))
 
 def _differences():
@@ -58,7 +58,7 @@ def _differences():
         table |= {f'ablation-{data}-layer{k}': (f'image-ipc-paper-{data}', _place(k)) for k in at}
     return table
 
-# %% ../nbs/A23_ablations.ipynb #83a6bb68
+# %% ../nbs/A23_ablations.ipynb #889b6608
 def ablations(
     rows,  # dict: name -> row, with the bases
 ):         # dict: name -> row
