@@ -34,7 +34,8 @@ def _paper(family, method, views=1):
 SHAPE = dict(dropout=0., std=.02, shift=.5, gain=2.)
 
 def _tiny(family, modulator):
-    task = dict(near=2.9, far=5.1, points=28, rays=64, asked=None, adaptive=.5, scale=10., support=[1, 5])
+    task = dict(near=2.9, far=5.1, points=28, rays=64, most=256, asked=None, adaptive=.5, scale=10.,
+                support=[1, 5])
     encoder = SHAPE | dict(patch=4, dim=128, depth=2, heads=4, ff=256, mix=4, own=True)
     train = dict(steps=1500, batch=8, optimizer='adamw', lr=3e-3, betas=[.9, .95], schedule='cosine',
                  warmup=50, clip=1., every=250, noise='instance')
