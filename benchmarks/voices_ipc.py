@@ -1,0 +1,45 @@
+"""Train the sound model that comes with the package on offline voices, score it, put it into data/weights.
+
+    python benchmarks/voices_ipc.py [--out runs/voices-ipc]
+"""
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+from instcomp.audio import evaluate, evaluation, protocol
+from instcomp.learn import learn
+from instcomp.modulate import write
+from instcomp.presets import load
+
+HERE = Path(__file__).parent
+SHIPPED = HERE.parent/'data/weights/voices-ipc'
+
+
+def recipe(last, model):
+    "What was trained how, and what it scores on speakers it never heard."
+    git = subprocess.run('git rev-parse --short HEAD'.split(), cwd=HERE, capture_output=True, text=True)
+    config, t = model.config, model.config['train']
+    held_out = evaluation('voices', config, 256)
+    score = evaluate(model, held_out, 0, protocol('voices', config, len(held_out), 0))
+    kept = {k: round(v, 2) if isinstance(v, float) else v for k, v in score.items() if v is not None}
+    data = dict(what='babble of 32 speakers, instcomp.sounds.voices', licence='as this package')
+    return dict(name='voices-ipc', command='python benchmarks/voices_ipc.py', preset='voices-ipc',
+                seed=t['seed'], steps=t['steps'], batch=t['batch'], device='cpu', threads=1, precision='fp32',
+                train_seconds=round(last['seconds']), commit=git.stdout.strip(), data=[data],
+                held_out=kept | dict(command='instcomp eval voices-ipc --json'))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('--out', type=Path, default=Path('runs/voices-ipc'))
+    args = p.parse_args()
+    last = learn('voices-ipc', args.out, device='cpu', precision='fp32', resume=True, bar=False)
+    model = load(args.out, 'cpu')
+    text = json.dumps(recipe(last, model), indent=1) + '\n'
+    files = {name: (args.out/name).read_bytes() for name in ('config.json', 'model.safetensors')}
+    write(SHIPPED, files | {'recipe.json': text.encode()})
+    print(text)
+
+
+if __name__ == '__main__': main()
