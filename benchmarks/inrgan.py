@@ -1,7 +1,7 @@
 """INR-GAN on offline pictures of cars, chairs and lamps: the ladder of five generators; one longer run.
 
     python benchmarks/inrgan.py           the ladder on 16 x 16 pixels: five rungs, three seeds, equal steps
-    python benchmarks/inrgan.py --tiny    the preset inrgan-tiny, 32 x 32 pixels, whose samples chapter 08 shows
+    python benchmarks/inrgan.py --tiny    the preset inrgan-tiny, whose samples chapter 08 shows
     python benchmarks/inrgan.py --start   gradient norms of the first 200 steps, each start of the trunk
 
 A run that was stopped goes on where it was: every training is a run folder below --runs. Writes
@@ -35,12 +35,14 @@ SINGLE, DOUBLE = [[64, 6]], [[64, 4], [64, 4]]
 COMMON = dict(dim=64, hidden=[128, 128, 96], rate=.3)
 LADDER = {1: dict(scales=SINGLE, latent=128), 2: dict(scales=SINGLE), 3: dict(scales=SINGLE, fourier=4.),
           4: dict(scales=SINGLE, fourier=4.), 5: dict(scales=DOUBLE, fourier=4.)}
+SLOW = .03                                            # a trunk ten times slower, for the plain hypernetworks
 
 
 def row(rung, seed=0, steps=500, size=16, batch=8, widths=(32, 64, 64), every=500, ema=.99, **changes):
+    "One experiment of the ladder."
     train = dict(steps=steps, batch=batch, lr=1e-3, betas=[0., .99], ema=ema, every=every, seed=seed)
     return dict(task='inrgan', data='objects', size=size, loss=dict(gamma=.1, every=16), train=train,
-                generator=dict(rung=rung) | LADDER[rung] | COMMON | changes,
+                generator=dict(rung=rung) | COMMON | LADDER[rung] | changes,
                 discriminator=dict(widths=list(widths), rate=2.))
 
 
@@ -58,6 +60,9 @@ def data(runs, size):                                 # pictures for training, p
 def samples(gan, n, seed=1):                          # pictures in [0, 1]
     z = torch.randn(n, gan.G.dim, generator=torch.Generator().manual_seed(seed))
     return torch.cat([gan.G(part) for part in z.split(64)])/2 + .5
+
+
+def sheet(gan): return (samples(gan, 12).clamp(0, 1)*255).round().to(torch.uint8).contiguous()
 
 
 def judge(real):                                      # model -> numbers, for `train` and for the last word
@@ -100,8 +105,13 @@ def ladder(a):
             params = sum(p.numel() for p in gan.G.parameters())
             rows.append(dict(rung=rung, seed=seed, params=params, **{k: round(last[k], 4) for k in keys}))
             print({k: rows[-1][k] for k in ('rung', 'seed', *keys)}, flush=True)
-            if seed == 0: sheets[f'rung{rung}'] = (samples(gan, 12)*255).round().to(torch.uint8)
+            rows[-1]['differ'] = round(samples(gan, 256).std(0).mean().item(), 4)
+            if seed == 0: sheets[f'rung{rung}'] = sheet(gan)
     claims = {}
+    for rung in (2, 3):
+        gan, last, _ = learn(row(rung, 0, a.steps, rate=SLOW), a.runs/f'ladder-{rung}-slow', real, held_out)
+        claims[f'swd_rung{rung}_slow'] = round(last['swd'], 3)
+        sheets[f'rung{rung}_slow'] = sheet(gan)
     for rung in LADDER:
         for key in ('swd', 'precision', 'recall'):
             each = [r[key] for r in rows if r['rung'] == rung]
