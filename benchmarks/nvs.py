@@ -46,6 +46,7 @@ def arguments():
 def trained(a, method, seed):                        # a run folder's model
     out = a.runs/f'nvs-{method}-{seed}-{a.steps}'
     name = f'nvs-{method}-tiny-{a.family}'
+    a.runs.mkdir(exist_ok=True)
     change = dict(train=dict(seed=seed))
     learn(name, out, None, a.steps, change, device='cpu', precision='fp32', resume=out.exists(), bar=False)
     return load(out, 'cpu')
