@@ -121,7 +121,7 @@ def _voices(modulator, seconds, rate=8000, patch=32, sigma=2048., hidden=(256, 1
                    mix=4, own=own)
     train = dict(optimizer='adamw', lr=2e-3, betas=[.9, .95], schedule='cosine', warmup=50, clip=1.) | train
     row = _sound('voices', rate, round(seconds*rate), dict(m=m, sigma=sigma), list(hidden), modulator,
-                 encoder, train, augment=True, refine=dict(lr=.3, betas=[.9, .9]))
+                 encoder, train, augment=True, refine=dict(lr=.03, betas=[.9, .9]))
     return row | dict(inr=row['inr'] | dict(out_scale=scale))
 
 PRESETS = {
