@@ -30,16 +30,31 @@ def recipe(last, model):
                 held_out=kept | dict(command='instcomp eval voices-ipc --json'))
 
 
+def claims(recipe):
+    "The held-out numbers, for claims/voices_ipc.json."
+    about = dict(command=f'{recipe["command"]} && {recipe["held_out"]["command"]}', seed=recipe['seed'],
+                 device='cpu', threads=1, commit=recipe['commit'])
+    keys = ('psnr', 'psnr_mean', 'si_sdr', 'log_spectral_distance')
+    return {f'voices_ipc_{key}': dict(value=recipe['held_out'][key]) | about for key in keys}
+
+
+def ship(out, command):
+    "Copy a finished run to data/weights, with its recipe, and note its claims."
+    model = load(out, 'cpu')
+    last = json.loads((out/'metrics.jsonl').read_text().splitlines()[-1])
+    kept = recipe(last, model) | dict(command=command)
+    files = {name: (out/name).read_bytes() for name in ('config.json', 'model.safetensors')}
+    write(SHIPPED, files | {'recipe.json': (json.dumps(kept, indent=1) + '\n').encode()})
+    write(HERE/'claims', {'voices_ipc.json': (json.dumps(claims(kept), indent=1) + '\n').encode()})
+    print(json.dumps(kept['held_out'], indent=1))
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--out', type=Path, default=Path('runs/voices-ipc'))
     args = p.parse_args()
-    last = learn('voices-ipc', args.out, device='cpu', precision='fp32', resume=True, bar=False)
-    model = load(args.out, 'cpu')
-    text = json.dumps(recipe(last, model), indent=1) + '\n'
-    files = {name: (args.out/name).read_bytes() for name in ('config.json', 'model.safetensors')}
-    write(SHIPPED, files | {'recipe.json': text.encode()})
-    print(text)
+    learn('voices-ipc', args.out, device='cpu', precision='fp32', resume=True, bar=False)
+    ship(args.out, 'python benchmarks/voices_ipc.py')
 
 
 if __name__ == '__main__': main()

@@ -9,7 +9,7 @@ import soundfile
 import torch
 from floors import ROOT
 
-from instcomp.audio import evaluate, evaluation, reconstruct, source, through
+from instcomp.audio import _times, evaluate, evaluation, reconstruct, source, through
 from instcomp.cli import main
 from instcomp.presets import build, shipped
 from instcomp.sounds import Clips, read_sound, resampled, voice, voices, write_sound
@@ -199,3 +199,11 @@ def test_training_and_decoding_speak_equally_loud(model):
     x, target, _ = model.query(y)
     assert model.inr.out_scale == .1
     assert torch.allclose(model.losses(code, y), (model.decode(code, x) - target).square().mean((1, 2)))
+
+
+@pytest.mark.parametrize('scale', [2, 3, 6])
+def test_the_first_sample_stays_at_time_zero(model, scale):
+    "Every `scale`-th output sample is asked where the input sample was."
+    about = dict(samples=1300, rate=8000)
+    for (a, x), (b, dense) in zip(_times(model, about, 1), _times(model, about, scale)):
+        assert b == scale*a and torch.allclose(dense[::scale], x)
