@@ -3,13 +3,13 @@
 # %% auto #0
 __all__ = ['adapt', 'optimise', 'Learned', 'Weights', 'shuffled']
 
-# %% ../nbs/11_meta.ipynb #b413b74a
+# %% ../nbs/11_meta.ipynb #c76a9b89
 import math
 
 import torch
 from torch import nn
 
-# %% ../nbs/11_meta.ipynb #b3637b48
+# %% ../nbs/11_meta.ipynb #1f00e663
 def _parts(code):
     "A code as a list of tensors."
     return list(code.values()) if isinstance(code, dict) else [code]
@@ -29,13 +29,13 @@ def _rates(code, lr):
     "A step size for each part of the code."
     return list(lr.values()) if isinstance(lr, dict) else [lr]*len(_parts(code))
 
-# %% ../nbs/11_meta.ipynb #cf4475c6
+# %% ../nbs/11_meta.ipynb #6ecceae1
 def _move(c, g, lr, scale_by_norm):
     "One step of one tensor: `c - lr*‖c‖²*g`, the norm over each instance's own numbers."
     size = c.square().flatten(1).sum(1).view(-1, *[1]*(c.dim() - 1)) if scale_by_norm else 1.   # B 1 …
     return c - lr*size*g                                                                    # B …
 
-# %% ../nbs/11_meta.ipynb #91357c57
+# %% ../nbs/11_meta.ipynb #1192b87e
 def adapt(
     code,                # (B, …) where to start, or a flat dict of such tensors
     loss_fn,             # callable: code -> (B,), each instance's own loss
@@ -55,7 +55,7 @@ def adapt(
         code = _like(code, new if create_graph else [c.detach() for c in new])
     return code
 
-# %% ../nbs/11_meta.ipynb #35c4275f
+# %% ../nbs/11_meta.ipynb #e82b6029
 def optimise(
     code,     # (B, …) where to start, or a flat dict of such tensors; it is not changed
     loss_fn,  # callable: code -> (B,), each instance's own loss
@@ -74,7 +74,7 @@ def optimise(
             opt.step()
     return _like(code, [c.detach() for c in _parts(code)])
 
-# %% ../nbs/11_meta.ipynb #ba1e9090
+# %% ../nbs/11_meta.ipynb #87377834
 def _outer(start, code, order):
     "The adapted code; its gradient skips the steps (order 1), or is Reptile's `start - code` (order 0)."
     if not (start.requires_grad and torch.is_grad_enabled()): return code
@@ -83,7 +83,7 @@ def _outer(start, code, order):
     if order == 0: new.register_hook(lambda g: (start - code).detach()/len(code))
     return new
 
-# %% ../nbs/11_meta.ipynb #a47e9db5
+# %% ../nbs/11_meta.ipynb #9cabf5f5
 class Learned(nn.Module):
     "A learned start and a few gradient steps, as an encoder (CAVIA, 2019; IPC's Algorithm 1, 2023)."
     def __init__(self,
@@ -120,7 +120,7 @@ class Learned(nn.Module):
         if not learn or self.order == 2: return code
         return _like(code, [_outer(s, c, self.order) for s, c in zip(_parts(start), _parts(code))])
 
-# %% ../nbs/11_meta.ipynb #1848c690
+# %% ../nbs/11_meta.ipynb #11b162b6
 class Weights(nn.Module):
     "Every matrix is the instance's own, biases shared: the code is the network (Learned Init, 2021)."
     def __init__(self,
@@ -135,7 +135,7 @@ class Weights(nn.Module):
     def forward(self, raw, code):                                                           # each B in out
         return {i: (self.finish(code[f'layer{i}']), raw[i][1]) for i in self.layers}
 
-# %% ../nbs/11_meta.ipynb #848bf422
+# %% ../nbs/11_meta.ipynb #a7b5530c
 def shuffled(
     code,            # (B, …), or a flat dict of such tensors
     generator=None,  # source of randomness
