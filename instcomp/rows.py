@@ -114,6 +114,15 @@ SHIPPED = dict(steps=4000, batch=16, every=500, ema=.99)
 LONG = {1: dict(steps=3000, batch=16, every=300),                                    # of audio-...-1s, -3s
         3: dict(steps=3000, batch=16, every=300, subsample='shared', fraction=.5)}
 
+def _sound_small(seconds, method):
+    "Ours: the paper's network for sound with a third of its width, trained for minutes on one GPU."
+    row = _sound_paper(seconds, method)
+    encoder = dict(row['encoder'], gain=8., dim=256, depth=4, heads=4, ff=1024, dropout=0., std=.02, mix=4)
+    train = dict(steps=10_000, optimizer='adamw', lr=1e-3, schedule='cosine', warmup=500, clip=1., ema=.999,
+                 subsample='shared', fraction=.25)
+    return row | dict(encoder=encoder, inr=row['inr'] | dict(out_scale=.1), train=TRAIN | train,
+                      precision='auto', augment=True)
+
 def _voices(modulator, seconds, rate=8000, patch=32, sigma=2048., hidden=(256, 128, 64), dim=128, depth=1,
             own=True, m=128, gain=8., scale=.1, train=dict(steps=3000, batch=16, every=300)):
     "Ours: windows of the offline voices, minutes on two CPU cores. Coordinates stay put: see chapter 13."
@@ -140,6 +149,7 @@ PRESETS = {
                                       ('transinr', dict(name='columns', groups=4)))},
     'audio-ipc-tiny':      _voices(dict(name='ipc', layer=1, rank=16), .064),
     'audio-transinr-tiny': _voices(dict(name='columns', groups=4), .064),
+    **{f'audio-{method}-small-{s}s': _sound_small(s, method) for s in (1, 3) for method in MODULATE},
     **{f'audio-ipc-paper-{s}s': _sound_paper(s, 'ipc') for s in (1, 3)},
     **{f'audio-transinr-rerun-paper-{s}s': _sound_paper(s, 'transinr') for s in (1, 3)},
 }
