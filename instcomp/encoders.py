@@ -96,10 +96,10 @@ QUICK = dict(subsample='shared', fraction=.25)
 
 TINY = {
     'image-ipc-cavia-tiny': dict(encoder=STEPS | dict(lr=1., std=.1), train=QUICK | dict(steps=6000)),
-    'image-learnedinit-tiny': dict(modulator=dict(name='weights'), encoder=STEPS | dict(lr=.1, std=None),
-                                   train=QUICK | dict(lr=.01)),
-    'image-reptile-tiny': dict(modulator=dict(name='weights'), train=QUICK | dict(lr=.01),
-                               encoder=STEPS | dict(steps=8, lr=.1, std=None, order=0)),
+    'image-learnedinit-tiny': dict(modulator=dict(name='weights'), encoder=STEPS | dict(lr=.01, std=None),
+                                   train=QUICK),
+    'image-reptile-tiny': dict(modulator=dict(name='weights'), train=QUICK,
+                               encoder=STEPS | dict(steps=8, lr=.01, std=None, order=0)),
     'image-cavia-tiny': dict(modulator=dict(name='concatenate', dim=128), encoder=PLAIN | dict(lr=10.),
                              train=QUICK | dict(lr=.01)),
     'image-ipc-conv-tiny': dict(encoder=dict(name='conv')),
