@@ -75,7 +75,8 @@ def gain(args):
             torch.manual_seed(0)
             config = row(name)
             config['encoder']['lr'] = lr
-            table[f'random {name} {lr}'] = evaluate(build(config).eval(), test)['psnr']
+            score = evaluate(build(config).eval(), test)['psnr']
+            if score is not None: table[f'random {name} {lr}'] = score         # none: it left the numbers
     best = max(v for key, v in table.items() if key.startswith('random'))
     table = {key: round(v, 3) for key, v in table.items()}
     keep('gain', table, dict(meta_gain_db=round(table['learned 2'] - best, 2),
