@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from .coords import grid
+from .coords import grid, overlapping
 from .data import librispeech
 from .metrics import psnr, si_sdr
-from .modulate import numbers
+from .modulate import like, numbers
 from .plot import save
 from .sounds import SOUND_ENDINGS, Clips, resampled, voices
 from .sources import share
@@ -32,10 +32,6 @@ def query(
     return x, sounds.transpose(1, 2), (2/rate,)                                             # T 1, B T 1, 1
 
 # %% ../nbs/13_audio.ipynb #f9a5f973
-def _place(model):
-    "The device and the number type of a model's weights."
-    return dict(device=model.inr.W[0].device, dtype=model.inr.W[0].dtype)
-
 def rate_of(model):
     "Samples a second of the sounds a model was trained on."
     return model.config['task']['rate']
@@ -111,7 +107,7 @@ def evaluate(
     if not len(loud): raise ValueError('every window is silent: give louder sounds')
     rows, refined, n = [], [], frame(rate_of(model))
     for y in bar(loud.split(batch)):
-        y = y.to(**_place(model))
+        y = y.to(**like(model))
         rows.append(_scores(through(model, y), y, n).cpu())
         if steps: refined.append(_scores(through(model, y, steps), y, n).cpu())
     level, sdr, lsd, mean = map(_mean, torch.cat(rows, 1))
@@ -124,11 +120,6 @@ def evaluate(
                 protocol=how.removeprefix('; '))
 
 # %% ../nbs/13_audio.ipynb #f331e185
-def _starts(n, size):
-    "Where windows of `size` begin so that they cover `n` samples, neighbours sharing a quarter or more."
-    count = math.ceil(max(0, n - size)/(size - size//4)) + 1
-    return [round(i*(n - size)/max(1, count - 1)) for i in range(count)]
-
 def describe(sound, rate):
     "What a decoder must know of a clip beside its codes: length, rate, mean and peak."
     mean = float(sound.mean())
@@ -149,10 +140,10 @@ def to_codes(
     level = (sound - about['mean'])*(.7/(about['peak'] or 1))
     wave = resampled(level, rate, rate_of(model))                                           # 1 m
     wave = F.pad(wave, (0, max(0, size - wave.shape[1])), mode='replicate')
-    starts = _starts(wave.shape[1], size)
+    starts = overlapping(wave.shape[1], size)
     for part in bar([starts[k:k+batch] for k in range(0, len(starts), batch)]):
         windows = torch.stack([wave[:, s:s+size] for s in part])                            # B 1 size
-        yield model.encode(windows.to(**_place(model)), steps)
+        yield model.encode(windows.to(**like(model)), steps)
 
 # %% ../nbs/13_audio.ipynb #0dddf5de
 def _times(model, about, scale):
@@ -160,7 +151,7 @@ def _times(model, about, scale):
     size, rate, out = model.config['size'], rate_of(model), about['rate']*scale
     m = max(size, math.ceil(about['samples']*rate/about['rate']))
     count = torch.arange(math.ceil(size*out/rate), dtype=torch.float64)                     # K
-    for s in _starts(m, size):
+    for s in overlapping(m, size):
         first = math.ceil(s*out/rate)
         yield first, 2*((first + count)/out + (.5 - s - size/2)/rate)        # sample k: at k/out
 
@@ -181,7 +172,7 @@ def from_codes(
         B = len(next(iter(code.values())) if isinstance(code, dict) else code)
         first, x = zip(*(next(windows) for _ in range(B)))
         x = torch.stack(x)                                                                  # B K
-        y = model.decode(code, x[..., None].to(**_place(model)), per_instance=True)[..., 0].float().cpu()
+        y = model.decode(code, x[..., None].to(**like(model)), per_instance=True)[..., 0].float().cpu()
         fade = (1 - x.abs()/half).clamp(min=1e-4).float()
         for f, value, w in zip(first, y, fade):
             at = (f + torch.arange(len(w))).clamp(max=n)                     # n: beyond the end
@@ -212,7 +203,7 @@ def pictures(
     steps=0,   # refine by this many steps
 ):             # list of one path
     "Spectra of target, predicted, refined and residuals of one window."
-    y = sounds[sounds.square().mean((1, 2)).argmax()][None].to(**_place(model))
+    y = sounds[sounds.square().mean((1, 2)).argmax()][None].to(**like(model))
     columns = dict(predicted=through(model, y)[0])
     if steps: columns['refined'] = through(model, y, steps)[0]
     return [save(spectrograms(y[0], columns, rate_of(model)), Path(folder)/'spectrograms.png')]

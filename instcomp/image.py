@@ -6,16 +6,15 @@
 __all__ = ['query', 'nearest', 'bicubic', 'to_codes', 'from_codes', 'reconstruct', 'evaluate', 'pictures']
 
 # %% ../nbs/12_image.ipynb #27a85066
-import math
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from .coords import grid
+from .coords import grid, overlapping
 from .data import from_same_numbers, mean_colour
 from .metrics import psnr
-from .modulate import numbers
+from .modulate import like, numbers
 from .plot import compare, save, show
 
 # %% ../nbs/12_image.ipynb #878321eb
@@ -27,17 +26,12 @@ def query(
     x = grid((H, W), device=images.device, dtype=images.dtype).flatten(0, 1)                # N 2
     return x, images.flatten(2).transpose(1, 2), (2/H, 2/W)                                 # N 2, B N 3, 2
 
-# %% ../nbs/12_image.ipynb #a8fd6d11
-def _place(model):
-    "The device and the number type of a model's weights."
-    return dict(device=model.inr.W[0].device, dtype=model.inr.W[0].dtype)
-
 # %% ../nbs/12_image.ipynb #34777259
 @torch.no_grad()
 def pixels(model, images, steps=0):
     "Encode images `(B, 3, H, W)`, refine the codes by `steps`, and decode at the images' own size."
     code = model.encode(images, steps)
-    return model.decode(code, grid(images.shape[-2:], **_place(model))).permute(0, 3, 1, 2)  # B 3 H W
+    return model.decode(code, grid(images.shape[-2:], **like(model))).permute(0, 3, 1, 2)  # B 3 H W
 
 # %% ../nbs/12_image.ipynb #b15e9b91
 def nearest(
@@ -54,12 +48,6 @@ def bicubic(
 ):           # (B, C, h, w), not clamped
     "Cubic interpolation between cell centres; antialiased where it shrinks."
     return F.interpolate(images, shape, mode='bicubic', antialias=True)                     # B C h w
-
-# %% ../nbs/12_image.ipynb #7e5b164f
-def _starts(n, size):
-    "Where tiles of `size` begin so that they cover `n` pixels, neighbours sharing a quarter."
-    count = math.ceil(max(0, n - size)/(size - size//4)) + 1
-    return [round(i*(n - size)/max(1, count - 1)) for i in range(count)]
 
 # %% ../nbs/12_image.ipynb #3b2ebde8
 def _fade(n, device=None):
@@ -79,7 +67,7 @@ def _room(shape, scale, limit=100_000_000):
 # %% ../nbs/12_image.ipynb #dd98c35b
 def _corners(shape, size):
     "Upper left corners of the tiles of a picture of `shape`, row by row."
-    rows, cols = (_starts(max(n, size), size) for n in shape)
+    rows, cols = (overlapping(max(n, size), size) for n in shape)
     return [(i, j) for i in rows for j in cols]
 
 # %% ../nbs/12_image.ipynb #e62495e4
@@ -98,7 +86,7 @@ def to_codes(
     corners = _corners(image.shape[1:], size)
     for part in bar([corners[k:k+batch] for k in range(0, len(corners), batch)]):
         tiles = torch.stack([image[:, i:i+size, j:j+size] for i, j in part])                # B 3 S S
-        yield model.encode(tiles.to(**_place(model)), steps)
+        yield model.encode(tiles.to(**like(model)), steps)
 
 # %% ../nbs/12_image.ipynb #a0dd0ce5
 @torch.no_grad()
@@ -110,7 +98,7 @@ def from_codes(
 ):            # (3, scale*H, scale*W) on the CPU, not clamped
     "Decode tiles on grids `scale` times finer, faded into each other. `ValueError` over 100 megapixels."
     (h, w), size, scale = _room(shape, scale), model.config['size'], int(scale)
-    x, fade = grid((size*scale,)*2, **_place(model)), _fade(size*scale)
+    x, fade = grid((size*scale,)*2, **like(model)), _fade(size*scale)
     out = torch.zeros(4, *(scale*max(n, size) for n in shape))                              # colours, fade
     corners = iter(_corners(shape, size))
     for code in codes:
@@ -168,7 +156,7 @@ def evaluate(
     "The held-out score: mean of per-image PSNR (peak 1, unclamped), beside two rulers."
     predicted, refined, mean, same, count = [], [], [], [], numbers(model.modulator.code_shape)
     for y in bar(images.split(batch)):
-        y = y.to(**_place(model))
+        y = y.to(**like(model))
         predicted.append(psnr(pixels(model, y), y))
         if steps: refined.append(psnr(pixels(model, y, steps), y))
         mean.append(psnr(mean_colour(y), y))
@@ -187,11 +175,11 @@ def pictures(
     zoom=4,    # how much finer zoom.png decodes
 ):             # the two paths
     "Target, predicted, refined and error of each image; then its decode beside bicubic and nearest."
-    images = images.to(**_place(model))
+    images = images.to(**like(model))
     columns = dict(predicted=pixels(model, images))
     if steps: columns['refined'] = pixels(model, images, steps)
     shape = [zoom*n for n in images.shape[-2:]]
-    with torch.no_grad(): fine = model.decode(model.encode(images, steps), grid(shape, **_place(model)))
+    with torch.no_grad(): fine = model.decode(model.encode(images, steps), grid(shape, **like(model)))
     rows = zip(fine.permute(0, 3, 1, 2), bicubic(images, shape), nearest(images, shape))
     zoomed = [panel for row in rows for panel in row]
     titles = [f'decoded at {zoom}x', f'bicubic {zoom}x', f'nearest {zoom}x'] + ['']*(len(zoomed) - 3)
