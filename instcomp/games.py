@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 
 import instcomp
 from .data import home
-from .device import device_of, rank_of
+from .device import device_of, share_of
 from .gan import Draws, build_gan
 from .objects import objects, on_white
 from .quality import features, precision_recall, swd
@@ -191,11 +191,11 @@ def train_game(
     config = game(name) if isinstance(name, str) else copy.deepcopy(name)
     if steps is not None: config['train']['steps'] = steps
     images, label, held_out = game_source(config, data)
-    (rank, world), t = rank_of(), config['train']
-    if t['batch'] % world: raise ValueError(f'batch {t["batch"]} does not divide among {world} processes')
+    t = config['train']
+    share, rank, _ = share_of(t['batch'])
     config = dict(format=1, version=instcomp.__version__) | config
     torch.manual_seed(t['seed'])
-    gan, draws = build_gan(config), Draws(images, t['batch']//world, label, t['seed'], rank)
+    gan, draws = build_gan(config), Draws(images, share, label, t['seed'], rank)
     return train(gan, config, draws, out, lambda gan: quality(gan, held_out), resume, device,
                  precision or config['precision'], bar, workers)
 

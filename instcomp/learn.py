@@ -10,7 +10,7 @@ import torch
 
 from . import data as sets
 from .codes import run_folder
-from .device import device_of, precision_of, rank_of
+from .device import device_of, precision_of, share_of
 from .games import GAMES, changed, game, train_game
 from .presets import build, resolve
 from .rows import presets, row, unknown
@@ -36,10 +36,8 @@ def _ready(device, precision):
 # %% ../nbs/A25_learn.ipynb #1230778c
 def _batches(config, source):
     "The run's batches: this process's share of each."
-    (rank, world), t = rank_of(), config['train']
-    if t['batch'] % world: raise ValueError(f'batch {t["batch"]} does not divide among {world} processes')
-    source.augment = config['augment']
-    share, steps = t['batch']//world, t['steps']*t['accumulate']
+    t, source.augment = config['train'], config['augment']
+    (share, rank, world), steps = share_of(t['batch']), t['steps']*t['accumulate']
     return sets.Batches(source, config['size'], share, t['seed'], rank, world, steps)
 
 # %% ../nbs/A25_learn.ipynb #817326bb
