@@ -8,7 +8,6 @@ __all__ = ['OURS', 'GAMES', 'SETTINGS', 'SCENES', 'game', 'changed', 'Views', 'S
 
 # %% ../nbs/A20_games.ipynb #ab66c72e
 import copy
-import json
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from .gan import Draws, build_gan
 from .objects import objects, on_white
 from .quality import features, precision_recall, swd
 from .rows import TRAIN, unknown
-from .runs import load_weights
+from .runs import FORMAT, config_of, load_weights
 from .sources import Folder
 from .train import train
 
@@ -193,7 +192,7 @@ def train_game(
     images, label, held_out = game_source(config, data)
     t = config['train']
     share, rank, _ = share_of(t['batch'])
-    config = dict(format=1, version=instcomp.__version__) | config
+    config = dict(format=FORMAT, version=instcomp.__version__) | config
     torch.manual_seed(t['seed'])
     gan, draws = build_gan(config), Draws(images, share, label, t['seed'], rank)
     return train(gan, config, draws, out, lambda gan: quality(gan, held_out), resume, device,
@@ -204,8 +203,8 @@ def load_game(
     device=None,  # as `device_of` takes it
 ):                # GAN in evaluation mode
     "Both players of a run, the average where one was kept. `ValueError`, `OSError` in one line."
-    path = Path(folder)/'config.json'
-    if not path.is_file(): raise ValueError(f'{folder} holds no config.json: give the folder of a run')
-    config = json.loads(path.read_text('utf-8'))
-    if config.get('task') != 'inrgan': raise ValueError(f'{folder}: a {config.get("task")} run, not a GAN')
+    config = config_of(folder)
+    if config.get('task') != 'inrgan': raise ValueError(f'{folder}: a run of {config.get("task")}, not a GAN')
+    lacking = [key for key in ('size', *SETTINGS) if key not in config]
+    if lacking: raise ValueError(f'{folder}/config.json lacks {", ".join(lacking)}; copy it again')
     return load_weights(build_gan(config), folder).eval().requires_grad_(False).to(device_of(device))

@@ -12,7 +12,6 @@ import json
 from functools import partial
 from pathlib import Path
 
-from safetensors import SafetensorError
 from torch import nn
 
 import instcomp
@@ -27,7 +26,7 @@ from .ipc import IPC
 from .meta import Weights, optimise
 from .modulate import Columns, FiLM
 from .rows import TRAIN, presets, row, unknown
-from .runs import load_weights
+from .runs import FORMAT, config_of, load_weights
 from .tasks import TASKS, task_of
 from .walk import octaves
 from .walk import transformer as views
@@ -64,7 +63,6 @@ ROLES = dict(task={name: task.query for name, task in TASKS.items()},
              encoder=dict(transformer=transformer, views=views, cavia=cavia, conv=Conv))
 
 # %% ../nbs/A5_presets.ipynb #e224fbc3
-FORMAT = 1
 TOP = ['format', 'version', 'preset', 'note', 'task', 'data', 'size', 'encoding', 'inr', 'modulator',
        'encoder', 'refine', 'train', 'precision', 'augment']
 SECTIONS = dict(inr=['hidden', 'depth', 'normalize', 'out_bias', 'out_scale', 'sine'], refine=['lr', 'betas'],
@@ -189,14 +187,10 @@ def read_config(
     folder,  # a run folder
 ):           # dict
     "The row a run was built from. `ValueError` for a file that is no such row, or of a later format."
-    path = Path(folder)/'config.json'
-    try: config = json.loads(path.read_text('utf-8'))
-    except ValueError as error: raise ValueError(f'{path} is not JSON ({error}); copy it again') from error
-    if not isinstance(config, dict) or config.get('format') != FORMAT:
-        raise ValueError(f'{path}: not a run of format {FORMAT}; update instcomp, or train again')
+    config = config_of(folder)
     if config.get('task') == 'inrgan': raise ValueError(f'{folder} is a GAN: it paints by `instcomp sample`')
     try: return resolve(config)
-    except ValueError as error: raise ValueError(f'{path}: {error}') from error
+    except ValueError as error: raise ValueError(f'{folder}/config.json: {error}') from error
 
 # %% ../nbs/A5_presets.ipynb #0a0cac7b
 def load(
@@ -205,8 +199,5 @@ def load(
 ):                # GINR in evaluation mode, weights frozen (`requires_grad_(True)` to train on)
     "A trained model, ready for use. `ValueError`, `FileNotFoundError` in one line."
     folder = find(name)
-    model = build(read_config(folder))
-    try: load_weights(model, folder)
-    except SafetensorError as error:
-        raise ValueError(f'{folder}: model.safetensors is damaged ({error}); copy it again') from error
+    model = load_weights(build(read_config(folder)), folder)
     return model.eval().requires_grad_(False).to(device_of(device))
