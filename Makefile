@@ -13,8 +13,8 @@ PY       := $(VENV)/bin/python
 # Only the default .venv is ours to fill.
 READY    := $(if $(filter file,$(origin VENV)),$(VENV)/.installed)
 INSTCOMP := $(if $(READY),$(VENV)/bin/instcomp,$(PY) -c 'from instcomp.cli import main; main()')
-# What runs without arguments; training the shipped weights needs a folder of photographs.
-BENCH     = $(filter-out benchmarks/photos_ipc.py benchmarks/tables.py,$(sort $(wildcard benchmarks/*.py)))
+# What runs without arguments; training the shipped weights needs a folder of photographs, origin.py is a helper.
+BENCH     = $(filter-out benchmarks/origin.py benchmarks/photos_ipc.py benchmarks/tables.py,$(sort $(wildcard benchmarks/*.py)))
 NOTEBOOKS = $(sort $(wildcard nbs/*.ipynb))
 
 .PHONY: help demo test lab docs bench lint

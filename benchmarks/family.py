@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import time
 import warnings
 from functools import partial
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from origin import commit
 from torch import nn
 from torch.profiler import profile
 
@@ -235,8 +235,7 @@ def main():
             rate = rates[family]
             results.get(f'{name} rate {rate} seed {seed}', partial(run, make, std, rate, seed, seen, unseen))
     means = summary(results.rows, rates, todo)
-    git = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=HERE, capture_output=True, text=True)
-    origin = dict(command=COMMAND, device='cpu', threads=torch.get_num_threads(), commit=git.stdout.strip())
+    origin = dict(command=COMMAND, device='cpu', threads=torch.get_num_threads(), commit=commit())
     results.write(dict(rates=rates, means=means) | origin)
     if a.out == HERE/'family.json':
         text = json.dumps(claims(means, results.rows, origin), indent=1)

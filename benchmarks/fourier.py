@@ -11,7 +11,6 @@ import argparse
 import json
 import math
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from origin import commit
 
 from instcomp.coords import chunked, grid
 from instcomp.data import Folder, photos, read_image
@@ -180,10 +180,9 @@ def summary(rows, columns=('seen', 'held_out', 'all')):   # key -> mean or stand
 
 
 def origin(script, a):
-    git = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=HERE, capture_output=True, text=True)
     command = ' '.join([f'python benchmarks/{script}.py', *sys.argv[1:]])
     return dict(command=command, seed=f'0 to {a.seeds - 1}', device=a.device,
-                threads=torch.get_num_threads(), commit=git.stdout.strip())
+                threads=torch.get_num_threads(), commit=commit())
 
 
 def write(script, a, result, claims):                # the JSON; the claims too if these are the default runs

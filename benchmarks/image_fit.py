@@ -7,13 +7,13 @@ Writes benchmarks/image_fit.json: settings, protocol, PSNR of all pixels, wall a
 """
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from origin import commit
 from skimage import data
 
 from instcomp.coords import chunked, draw, grid
@@ -62,13 +62,11 @@ def main():
     wall, processor = time.perf_counter(), time.process_time()
     for _ in todo: pass
     reached = score()
-    git = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=a.out.parent, capture_output=True,
-                         text=True)
     result = dict(psnr=round(reached, 2), wall_seconds=round(time.perf_counter() - wall, 1),
                   processor_seconds=round(time.process_time() - processor, 1), protocol=PROTOCOL,
                   command=' '.join(['python benchmarks/image_fit.py', *sys.argv[1:]]), photo=a.photo,
                   settings={k: getattr(a, k) for k in SETTINGS}, device=str(device),
-                  threads=torch.get_num_threads(), commit=git.stdout.strip())
+                  threads=torch.get_num_threads(), commit=commit())
     a.out.write_text(json.dumps(result, indent=1) + '\n', encoding='utf-8')
     print(json.dumps(result, indent=1))
 

@@ -10,12 +10,12 @@ benchmarks/claims/meta.json.
 import argparse
 import json
 import resource
-import subprocess
 import time
 from pathlib import Path
 
 import torch
 from ablations import least, run
+from origin import add, commit
 
 from instcomp.data import evaluation
 from instcomp.image import evaluate
@@ -32,20 +32,11 @@ ROADS = {  # claim: row
 SECONDS, SEEDS = 60, (0, 1)
 
 
-def commit():
-    return subprocess.run('git rev-parse --short HEAD'.split(), cwd=HERE, capture_output=True,
-                          text=True).stdout.strip()
-
-
 def keep(part, table, claims, seed=0):                # into both files, beside what is there
-    path, about = HERE/'meta.json', HERE/'claims'/'meta.json'
-    tables = json.loads(path.read_text('utf-8')) if path.exists() else {}
-    old = json.loads(about.read_text('utf-8')) if about.exists() else {}
     origin = dict(command=f'python benchmarks/meta.py {part}', seed=seed, device='cpu',
                   threads=torch.get_num_threads(), commit=commit())
-    new = {key: dict(value=value, **origin) for key, value in claims.items()}
-    path.write_text(json.dumps(tables | {part: table}, indent=1) + '\n', 'utf-8')
-    about.write_text(json.dumps(old | new, indent=1) + '\n', 'utf-8')
+    add(HERE/'meta.json', {part: table})
+    add(HERE/'claims'/'meta.json', {key: dict(value=value, **origin) for key, value in claims.items()})
 
 
 def roads(args):

@@ -8,13 +8,13 @@ Adds its figures to benchmarks/claims/occupancy.json, unless --dry or --load.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from origin import add, commit
 from trimesh.sample import sample_surface
 
 from instcomp.coords import chunked
@@ -156,15 +156,11 @@ def surface(a):
 
 
 def keep(a, values):
-    git = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=HERE, capture_output=True, text=True)
     files = {'--save', str(a.save), '--picture', str(a.picture)}
     command = ' '.join(['python benchmarks/occupancy.py', *(v for v in sys.argv[1:] if v not in files)])
     origin = dict(command=command, seed=0, device='cpu', threads=torch.get_num_threads(),
-                  commit=git.stdout.strip())
-    path = HERE/'claims'/'occupancy.json'
-    claims = json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
-    claims |= {k: dict(value=v, **origin) for k, v in values.items()}
-    path.write_text(json.dumps(claims, indent=1) + '\n', encoding='utf-8')
+                  commit=commit())
+    add(HERE/'claims'/'occupancy.json', {k: dict(value=v, **origin) for k, v in values.items()})
 
 
 def main():

@@ -9,13 +9,13 @@ Each writes its figures to benchmarks/claims/siren.json, beside the others there
 """
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from origin import add, commit
 from skimage import data
 from skimage.measure import marching_cubes
 
@@ -149,17 +149,14 @@ def main():
     torch.manual_seed(a.seed)
     began, busy = time.perf_counter(), time.process_time()
     scores = dict(cameraman=image, relu=image, poisson=poisson, sdf=sdf)[a.signal](a)
-    git = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], cwd=CLAIMS.parent, capture_output=True,
-                         text=True)
     origin = dict(command=' '.join(['python benchmarks/siren.py', *sys.argv[1:]]), seed=a.seed,
-                  device=a.device, threads=torch.get_num_threads(), commit=git.stdout.strip(),
+                  device=a.device, threads=torch.get_num_threads(), commit=commit(),
                   protocol=PROTOCOL[a.signal], settings={k: getattr(a, k) for k in SETTINGS[a.signal]},
                   wall_seconds=round(time.perf_counter() - began),
                   processor_seconds=round(time.process_time() - busy))
-    claims = json.loads(a.out.read_text('utf-8')) if a.out.exists() else {}
-    claims |= {k: dict(value=round(v, 4), **origin) for k, v in scores.items()}
-    a.out.write_text(json.dumps(claims, indent=1) + '\n', encoding='utf-8')
-    print(json.dumps({k: claims[k] for k in scores}, indent=1))
+    new = {k: dict(value=round(v, 4), **origin) for k, v in scores.items()}
+    add(a.out, new)
+    print(json.dumps(new, indent=1))
 
 
 if __name__ == '__main__': main()

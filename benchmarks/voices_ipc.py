@@ -4,8 +4,9 @@
 """
 import argparse
 import json
-import subprocess
 from pathlib import Path
+
+from origin import commit
 
 from instcomp.audio import evaluate, evaluation, protocol
 from instcomp.learn import learn
@@ -18,7 +19,6 @@ SHIPPED = HERE.parent/'data/weights/voices-ipc'
 
 def recipe(last, model):
     "What was trained how, and what it scores on speakers it never heard."
-    git = subprocess.run('git rev-parse --short HEAD'.split(), cwd=HERE, capture_output=True, text=True)
     config, t = model.config, model.config['train']
     held_out = evaluation('voices', config, 256)
     score = evaluate(model, held_out, 0, protocol('voices', config, len(held_out), 0))
@@ -26,7 +26,7 @@ def recipe(last, model):
     data = dict(what='babble of 32 speakers, instcomp.sounds.voices', licence='as this package')
     return dict(name='voices-ipc', command='python benchmarks/voices_ipc.py', preset='voices-ipc',
                 seed=t['seed'], steps=t['steps'], batch=t['batch'], device='cpu', threads=1, precision='fp32',
-                train_seconds=round(last['seconds']), commit=git.stdout.strip(), data=[data],
+                train_seconds=round(last['seconds']), commit=commit(), data=[data],
                 held_out=kept | dict(command='instcomp eval voices-ipc --json'))
 
 
