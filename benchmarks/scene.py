@@ -4,8 +4,9 @@
     python benchmarks/scene.py two_rounds siren  only these
 
 Rows: best (a coarse and a fine network, five octaves for places, four for directions) for --steps; the others
-for --short steps each: two_rounds (the same), one_round (as many questions a ray, one network), ten_octaves
-(the paper's encoding), gaussian, siren. A row that is there is not run again. Writes
+for --short steps each: two_rounds (the same), one_round (as many questions a ray, one network), coarse_only
+(the samples of the first round, one network), the same three with a quarter of the samples (_few),
+ten_octaves (the paper's encoding), gaussian, siren. A row that is there is not run again. Writes
 benchmarks/claims/scene.json unless --out says otherwise.
 """
 import argparse
@@ -28,7 +29,9 @@ from instcomp.siren import siren
 
 CLAIMS = Path(__file__).parent/'claims'/'scene.json'
 NEAR, FAR, ANGLE, DENSITY = 2.8, 5.2, .54, 20.
-ROWS = ['best', 'two_rounds', 'one_round', 'ten_octaves', 'gaussian', 'siren']
+SINGLE = dict(one_round=3, coarse_only=1, one_round_few=3, coarse_only_few=1)        # one network; samples
+ROWS = ['best', 'two_rounds', 'one_round', 'coarse_only', 'two_rounds_few', 'one_round_few',
+        'coarse_only_few', 'ten_octaves', 'gaussian', 'siren']
 
 
 def arguments():
@@ -70,12 +73,16 @@ def field(row, width):                               # a field and its parameter
     return radiance(nets[0], None, thin, DENSITY), list(nets[0].parameters())
 
 
+def samples(a, row):                                 # of the first round
+    return SINGLE.get(row, 1)*a.samples//(4 if row.endswith('_few') else 1)
+
+
 def train(a, row, o, d, y):                          # flat rays and colours -> coarse, fine, seconds, steps
     torch.manual_seed(a.seed)
     (coarse, parameters), fine = field(row, a.width), None
-    if row != 'one_round': fine, more = field(row, a.width)
+    if row not in SINGLE: fine, more = field(row, a.width)
     if fine: parameters = parameters + more
-    seen, skip, n = (y < .99).any(1).nonzero()[:, 0], {}, a.samples
+    seen, skip, n = (y < .99).any(1).nonzero()[:, 0], {}, samples(a, row)
 
     def loss(step):
         k = torch.randint(len(y), (a.rays,))
@@ -84,7 +91,7 @@ def train(a, row, o, d, y):                          # flat rays and colours -> 
             for key, f in (('coarse', coarse), ('fine', fine)):
                 if f: skip[key] = occupied(f, 32, 1.1, least=.3)
         O, D, Y = o[k], d[k], y[k]
-        t = stratified(NEAR, FAR, n if fine else 3*n, (a.rays,), True)
+        t = stratified(NEAR, FAR, n, (a.rays,), True)
         first = shade(coarse, O, D, t, NEAR, FAR, cells=skip.get('coarse'))
         error = (first['rgb'] - Y).square().mean()
         if not fine: return error
@@ -101,9 +108,9 @@ def train(a, row, o, d, y):                          # flat rays and colours -> 
     return coarse, fine, cells, time.process_time() - began
 
 
-def score(a, coarse, fine, cells, o, d, y, depth):
-    more = dict(fine=a.samples, coarse=coarse, n=a.samples) if fine else dict(n=3*a.samples)
-    out = render(fine or coarse, o, d, NEAR, FAR, cells=cells, **more)
+def score(a, row, coarse, fine, cells, o, d, y, depth):
+    more, n = dict(fine=samples(a, row), coarse=coarse) if fine else {}, samples(a, row)
+    out = render(fine or coarse, o, d, NEAR, FAR, n, cells=cells, **more)
     solid_there = (depth > 0) & (out['opacity'] > .5)
     z = out['depth']/out['opacity'].clamp(min=.01)*d.norm(dim=-1)
     error = (z - depth)[solid_there].abs().median().item()
@@ -121,7 +128,7 @@ def main():
         name = 'scene_psnr' if row == 'best' else f'scene_psnr_{row}'
         if name in known: continue
         *fields, seconds = train(a, row, *(v[:80].reshape(-1, 3) for v in (o, d, y)))
-        found = score(a, *fields, *(v[80:] for v in (o, d, y, depth)))
+        found = score(a, row, *fields, *(v[80:] for v in (o, d, y, depth)))
         for key, value in {name: found['psnr'], name.replace('psnr', 'depth_error'): found['depth_error'],
                            name.replace('psnr', 'seconds'): seconds}.items():
             known[key] = dict(value=round(value, 3), command=f'python benchmarks/scene.py {row}', seed=a.seed,
