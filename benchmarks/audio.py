@@ -2,17 +2,17 @@
 equal size; and what the place of the modulated layer does. Each cell is kept when it is done: a killed
 run goes on.
 
-    python benchmarks/audio.py [--seconds 75] [--seeds 2] [--folder FOLDER]
-    python benchmarks/audio.py --location [--seconds 45] [--seeds 1]
+    python benchmarks/audio.py [--seconds 90] [--seeds 1] [--folder FOLDER]
+    python benchmarks/audio.py --location --seconds 45 [--seeds 1]
 """
 import argparse
 import json
 import math
-import subprocess
 import time
 from pathlib import Path
 
 import torch
+from origin import commit
 
 from instcomp.fit import fit
 from instcomp.modulate import numbers, write
@@ -67,13 +67,8 @@ def cell(config, data, seed, seconds, refine):
                          code_numbers=numbers(model.modulator.code_shape))
 
 
-def commit():
-    done = subprocess.run('git rev-parse --short HEAD'.split(), cwd=HERE, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def keep(table):
-    write(HERE, {KEPT.name: json.dumps(table, indent=1).encode()})
+def kept():
+    return json.loads(KEPT.read_text()) if KEPT.exists() else {}
 
 
 def compared(seconds, seeds, folder):
@@ -113,21 +108,19 @@ def claims(table):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('--seconds', type=float, default=75, help='of processor time for each training')
-    p.add_argument('--seeds', type=int, default=2)
+    p.add_argument('--seconds', type=float, default=90, help='of processor time for each training')
+    p.add_argument('--seeds', type=int, default=1)
     p.add_argument('--folder', help='train and score on these sounds instead of the offline voices')
     p.add_argument('--location', action='store_true', help='the place of the composer instead')
     args = p.parse_args()
     torch.set_num_threads(1)
-    table = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     cells = placed if args.location else compared
     for name, config, data, seed in cells(args.seconds, args.seeds, args.folder):
-        if name in table: continue
-        result = cell(config, data, seed, args.seconds, 60 if args.location else 0)
-        table[name] = result | dict(commit=commit())
-        print(name, round(table[name]['psnr'], 2), table[name]['steps'], flush=True)
-        keep(table)
-    claims(table)
+        if name in kept(): continue
+        result = cell(config, data, seed, args.seconds, 60 if args.location else 0) | dict(commit=commit())
+        print(name, round(result['psnr'], 2), result['steps'], flush=True)
+        write(HERE, {KEPT.name: json.dumps(kept() | {name: result}, indent=1).encode()})
+    claims(kept())
 
 
 if __name__ == '__main__': main()

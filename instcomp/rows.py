@@ -123,15 +123,16 @@ def _sound_small(seconds, method):
     return row | dict(encoder=encoder, inr=row['inr'] | dict(out_scale=.1), train=TRAIN | train,
                       precision='auto', augment=True)
 
-def _voices(modulator, seconds, rate=8000, patch=32, sigma=2048., hidden=(256, 128, 64), dim=128, depth=1,
+def _voices(modulator, seconds, rate=8000, patch=32, sigma=400., hidden=(256, 128, 64), dim=128, depth=1,
             own=True, m=128, gain=8., scale=.1, train=dict(steps=3000, batch=16, every=300)):
-    "Ours: windows of the offline voices, minutes on two CPU cores. Coordinates stay put: see chapter 13."
+    "Ours: windows of the offline voices, minutes on two CPU cores. Features in the voices' band: chapter 13."
     encoder = dict(patch=patch, gain=gain, dim=dim, depth=depth, heads=4, ff=2*dim, dropout=0., std=.02,
                    mix=4, own=own)
     train = dict(optimizer='adamw', lr=2e-3, betas=[.9, .95], schedule='cosine', warmup=50, clip=1.) | train
     row = _sound('voices', rate, round(seconds*rate), dict(m=m, sigma=sigma), list(hidden), modulator,
                  encoder, train, augment=True, refine=dict(lr=.03, betas=[.9, .9]))
-    return row | dict(inr=row['inr'] | dict(out_scale=scale))
+    encoding = dict(name='gaussian', m=m, sigma=sigma)
+    return row | dict(inr=row['inr'] | dict(out_scale=scale), encoding=encoding)
 
 PRESETS = {
     'image-ipc-tiny':      _tiny(dict(name='ipc', layer=1, rank=32)),
@@ -141,9 +142,8 @@ PRESETS = {
     **{f'image-ipc-paper-{name}': _paper(name, 'ipc') for name in SETS},
     **{f'image-transinr-rerun-paper-{name}': _paper(name, 'transinr') for name in SETS},
     **{f'image-transinr-original-paper-{name}': _original(name) for name in ['celeba', 'imagenette']},
-    'voices-ipc':          _voices(dict(name='ipc', layer=1, rank=8), .064, depth=2, train=SHIPPED) | dict(
-                                   encoding=dict(name='gaussian', m=128, sigma=400.)),
-    **{f'audio-{m}-tiny-{s}s': _voices(how, s, 500, 20*s, 250., (512, 128, 64), m=256, gain=24., scale=.03,
+    'voices-ipc':          _voices(dict(name='ipc', layer=1, rank=8), .064, depth=2, train=SHIPPED),
+    **{f'audio-{m}-tiny-{s}s': _voices(how, s, 500, 20*s, 75., (512, 128, 64), m=256, gain=24., scale=.03,
                                        train=LONG[s])
        for s in (1, 3) for m, how in (('ipc', dict(name='ipc', layer=1, rank=8)),
                                       ('transinr', dict(name='columns', groups=4)))},
