@@ -98,8 +98,8 @@ def _check(row):
     for key, known in SECTIONS.items(): _only(f'key in {key}', row[key], known)
     for role in ROLES: _role(role, row[role])
     counts = {'size': row['size']} | {key: row['train'][key] for key in COUNTS}
-    task = row['task'] if isinstance(row['task'], dict) else {}
-    if task.get('name') == 'audio': counts['task.rate'] = task.get('rate')
+    told = row['task'] if isinstance(row['task'], dict) else {}
+    counts |= {f'task.{key}': told.get(key) for key in task_of(row).counts}
     for key, value in counts.items():
         if type(value) is not int or value < 1: raise ValueError(f'{key}={value}: give a whole number from 1')
     for key, (say, fits) in LIMITS.items():

@@ -36,6 +36,7 @@ class Task(NamedTuple):
     write: Callable        # (signal, path, about, scale)
     weights: str           # the shipped model
     model: Callable = GINR # (inr, modulator, encoder, query, refine, config=) -> the model
+    counts: tuple = ()     # whole numbers from 1 that a row's `task` must give
 
 # %% ../nbs/A26_tasks.ipynb #bfc4cbb2
 def _picture_codes(model, file, steps=0, bar=iter):
@@ -69,7 +70,7 @@ SOUNDS = Task(
     evaluate=audio.evaluate, pictures=audio.pictures, reads=SOUND_ENDINGS, writes=SOUND_ENDINGS[:3],
     encode=_sound_codes, decode=audio.from_codes,
     write=lambda sound, path, about, scale: write_sound(sound, path, about['rate']*scale),
-    weights='voices-ipc')
+    weights='voices-ipc', counts=('rate',))
 
 # %% ../nbs/A26_tasks.ipynb #a7af9016
 VIEWS = Task(
