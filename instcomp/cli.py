@@ -153,11 +153,10 @@ def encode_command(
 ):
     "Signals to codes: one file that names the model and the hash of its weights."
     path, model = place(out), model or weights_for(files[0])
-    net, codes, about = load(model, device), [], []
-    for file in progress(_files(files, task_of(net.config).reads)):
-        code, notes = task_of(net.config).encode(net, file, steps)
-        codes.append(joined(code))
-        about.append(notes)
+    net = load(model, device)
+    task = task_of(net.config)
+    made = (task.encode(net, file, steps) for file in progress(_files(files, task.reads)))
+    codes, about = zip(*((joined(code), notes) for code, notes in made))
     save_codes(path, codes, about, find(model))
 
 # %% ../nbs/A7_cli.ipynb #1257ab98

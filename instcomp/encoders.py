@@ -133,7 +133,7 @@ ZERO = dict(name='none')
 AUTHORS = {
     'image-maml-paper-celeba': dict(
         inr=SIREN | dict(sine=[100., 200.]), modulator=dict(name='full'), encoder=PLAIN | dict(lr=.01),
-        train=dict(steps=150_000, batch=3, lr=1e-5), 
+        train=dict(steps=150_000, batch=3, lr=1e-5),
         note='w0 = 200 on [0, 1) is 100 on [-1, 1] in the first layer'),
     'image-cavia-paper-celeba32': dict(
         size=32, inr=dict(hidden=128, depth=6, normalize=False), modulator=dict(name='concatenate', dim=128),

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import default_collate
 
 import instcomp
+from .ablations import override
 from .data import home
 from .device import device_of, share_of
 from .gan import Draws, build_gan
@@ -77,15 +78,13 @@ def changed(
     overrides,  # nested as the row: {'train': {'steps': 100}}
 ):              # dict, a copy
     "A game with some values replaced. `ValueError` that names what does not exist."
-    new = copy.deepcopy(row)
     for key, value in overrides.items():
         if key not in row: raise unknown('key', key, row)
         known = SETTINGS.get(key)
         if known and not isinstance(value, dict): raise ValueError(f'{key}: name one of {", ".join(known)}')
         for name in value if known else []:
             if name not in known: raise unknown(f'key in {key}', name, known)
-        new[key] = new[key] | value if known else value
-    return new
+    return override(row, overrides)
 
 # %% ../nbs/A20_games.ipynb #2d7c29ed
 SCENES = ['bedroom', 'bridge', 'church_outdoor', 'classroom', 'conference_room', 'dining_room', 'kitchen',
