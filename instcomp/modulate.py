@@ -208,6 +208,7 @@ class GINR(nn.Module):
     def save(self, folder):
         "Write config.json and model.safetensors, whole or not at all. `ValueError` without a `config`."
         if self.config is None: raise ValueError('no config: build from a preset, or set model.config')
+        if (Path(folder)/'state').exists(): raise ValueError(f'{folder} holds a training run: save elsewhere')
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.state_dict().items()}
         text = json.dumps(self.config, indent=1)
         write(folder, {'model.safetensors': save(tensors, {'format': 'pt'}), 'config.json': text.encode()})
