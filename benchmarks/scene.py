@@ -11,12 +11,12 @@ benchmarks/claims/scene.json unless --out says otherwise.
 """
 import argparse
 import json
-import subprocess
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from origin import commit
 
 from instcomp.fit import cosine, fit
 from instcomp.fourier import gaussian, nerf
@@ -121,9 +121,7 @@ def main():
     a = arguments()
     torch.set_num_threads(1)
     known = json.loads(a.out.read_text('utf-8')) if a.out.exists() else {}
-    head = ['git', 'rev-parse', '--short', 'HEAD']
-    commit = subprocess.run(head, capture_output=True, text=True).stdout.strip()
-    o, d, y, depth = scene(a.family, a.size)
+    (o, d, y, depth), head = scene(a.family, a.size), commit()
     for row in a.rows:
         name = 'scene_psnr' if row == 'best' else f'scene_psnr_{row}'
         if name in known: continue
@@ -132,7 +130,7 @@ def main():
         for key, value in {name: found['psnr'], name.replace('psnr', 'depth_error'): found['depth_error'],
                            name.replace('psnr', 'seconds'): seconds}.items():
             known[key] = dict(value=round(value, 3), command=f'python benchmarks/scene.py {row}', seed=a.seed,
-                              device='cpu', threads=1, commit=commit)
+                              device='cpu', threads=1, commit=head)
         print(row, found, f'{seconds:.0f} s', flush=True)
         a.out.write_text(json.dumps(known, indent=1) + '\n', 'utf-8')
 
