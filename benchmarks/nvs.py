@@ -3,24 +3,27 @@
     python benchmarks/nvs.py                      every cell of the table, seeds 0, 1, 2
     python benchmarks/nvs.py --seeds 0            one seed only
     python benchmarks/nvs.py --steps 300          shorter, to look
+    python benchmarks/nvs.py --gain 2 8           only: what it does how large the colours are in a token
 
 A run that was stopped goes on where it was, a cell that is there is not run again: runs lie in --runs, cells
 in benchmarks/nvs.json. Writes benchmarks/claims/nvs.json: views_ipc, views_transinr (one view, held-out,
-mean over seeds and objects), views_1 ... views_5 of the IPC models, tto_gain_db, views_shuffled_init.
+mean over seeds and objects), views_1 ... views_5 of the IPC models, tto_gain_db, views_shuffled_init (as many
+steps of test-time optimisation, from another object's numbers in random order), views_learned_init (two steps
+on all matrices from a learned start, trained for equal time) and views_learned_init_tto (then --tto steps).
 """
 import argparse
 import json
-import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from statistics import fmean as mean
 
 import torch
+from origin import commit
 
 from instcomp.learn import learn
 from instcomp.metrics import psnr
-from instcomp.modulate import write
-from instcomp.nvs import evaluate, guess, held_out, interval, protocol, scores
+from instcomp.nvs import guess, held_out, interval, scores
 from instcomp.presets import load
 from instcomp.views import signal
 from instcomp.walk import see
@@ -28,6 +31,8 @@ from instcomp.walk import see
 HERE = Path(__file__).parent
 PROTOCOL = ('25 unseen cars of 12 pictures of 32 x 32; the first k shown, the last 6 asked about; full '
             'pictures, mean of per-picture PSNR over pictures, objects, seeds; interval over objects')
+NAMES = dict(ipc='ipc', transinr='transinr', learnedinit='learned_init')          # row -> claim
+SHARE = dict(learnedinit=.4)                         # of the steps: one takes 2.5 times as long
 
 
 def arguments():
@@ -36,19 +41,20 @@ def arguments():
     p.add_argument('--steps', type=int, default=1500)
     p.add_argument('--objects', type=int, default=25)
     p.add_argument('--tto', type=int, default=100, help='steps of test-time optimisation')
+    p.add_argument('--gain', type=float, nargs='*', default=[], help='of the colours, 600 steps each')
     p.add_argument('--family', default='cars')
-    p.add_argument('--ship', action='store_true', help='the first IPC model into data/weights/cars-ipc')
     p.add_argument('--runs', type=Path, default=HERE.parent/'runs')
     p.add_argument('--out', type=Path, default=HERE/'nvs.json')
     return p.parse_args()
 
 
-def trained(a, method, seed):                        # a run folder's model
-    out = a.runs/f'nvs-{method}-{seed}-{a.steps}'
+def trained(a, method, seed, gain=None):             # a run folder's model
+    out, steps = a.runs/f'nvs-{method}-{seed}-{a.steps}', round(SHARE.get(method, 1)*a.steps)
     name = f'nvs-{method}-tiny-{a.family}'
     a.runs.mkdir(exist_ok=True)
     change = dict(train=dict(seed=seed))
-    learn(name, out, None, a.steps, change, device='cpu', precision='fp32', resume=out.exists(), bar=False)
+    if gain: out, steps, change = Path(f'{out}-gain-{gain}'), 600, change | dict(encoder=dict(gain=gain))
+    learn(name, out, None, steps, change, device='cpu', precision='fp32', resume=out.exists(), bar=False)
     return load(out, 'cpu')
 
 
@@ -56,6 +62,12 @@ def one(model, scenes, k, steps=0):                  # decibels of each object, 
     found = [scores(model, scene, k, 'held-out', steps) for scene in scenes]
     return dict(psnr=[s['psnr'].mean().item() for s in found],
                 depth=mean(s['depth_error'] for s in found if s['depth_error'] == s['depth_error']))
+
+
+def at_random(model, scenes, passes):                # one picture shown, another asked about, drawn anew
+    draw = torch.Generator().manual_seed(0)
+    once = lambda scene: scores(model, scene, 1, 'random', draw=draw)['psnr'].mean().item()
+    return dict(psnr=[mean(once(scene) for _ in range(passes)) for scene in scenes])
 
 
 def start_over(model, scenes, steps, seed):          # as many steps from another instance's numbers, permuted
@@ -87,59 +99,57 @@ def main():
             claims(a, known)
         return known[key]
 
-    for seed in a.seeds:
-        for method in ('ipc', 'transinr'):
-            cells = {f'{method} {seed} {a.steps} views {k}': k for k in range(1, 6)}
-            extra = f'{method} {seed} {a.steps} tto {a.tto}', f'{method} {seed} {a.steps} shuffled {a.tto}'
-            wanted = [*cells, extra[0]] if seed == a.seeds[0] else cells
-            if all(c in known for c in wanted): continue
+    for gain in a.gain:
+        key = f'ipc {a.seeds[0]} 600 gain {gain}'
+        if key not in known: keep(key, partial(one, trained(a, 'ipc', a.seeds[0], gain), scenes, 1))
+    for seed in () if a.gain else a.seeds:
+        for method in NAMES:
+            cells = {f'views {k}': lambda model, k=k: one(model, scenes, k) for k in range(1, 6)}
+            if seed == a.seeds[0]:
+                cells[f'tto {a.tto}'] = lambda model: one(model, scenes[:12], 1, a.tto)
+                cells['random 100'] = lambda model: at_random(model, scenes, 100)
+                if method == 'ipc':
+                    cells[f'shuffled {a.tto}'] = lambda model: start_over(model, scenes[:12], a.tto, seed)
+            cells = {f'{method} {seed} {a.steps} {key}': f for key, f in cells.items()}
+            if set(cells) <= set(known): continue
             model = trained(a, method, seed)
-            for key, k in cells.items(): keep(key, lambda k=k: one(model, scenes, k))
-            if seed == a.seeds[0]: keep(extra[0], lambda: one(model, scenes[:12], 1, a.tto))
-            if seed == a.seeds[0] and method == 'ipc':
-                keep(extra[1], lambda: start_over(model, scenes[:12], a.tto, seed))
-                if a.ship: ship(a, model, scenes, seed)
-
-
-def ship(a, model, scenes, seed):                    # config.json, model.safetensors, recipe.json
-    home, head = HERE.parent/'data'/'weights'/f'{a.family}-ipc', ['git', 'rev-parse', '--short', 'HEAD']
-    model.save(home)
-    last = json.loads((a.runs/f'nvs-ipc-{seed}-{a.steps}'/'metrics.jsonl').read_text().splitlines()[-1])
-    says = protocol(a.family, model.config, len(scenes), 0)
-    score = evaluate(model, scenes, protocol=says) | dict(command=f'instcomp eval {home.name} --json')
-    recipe = dict(name=home.name, command="python benchmarks/nvs.py --seeds 0 --ship",
-                  preset=model.config["preset"],
-                  seed=seed, steps=a.steps, batch=model.config['train']['batch'], device='cpu', threads=1,
-                  precision='fp32', train_seconds=round(last['seconds']),
-                  commit=subprocess.run(head, capture_output=True, text=True).stdout.strip(),
-                  data=[dict(what='200 cars of analytic solids, 12 pictures of 32 x 32 each, notebook A18',
-                             licence='none needed')], held_out=score)
-    write(home, {'recipe.json': (json.dumps(recipe, indent=1) + '\n').encode()})
+            for key, f in cells.items(): keep(key, partial(f, model))
 
 
 def claims(a, known):                                # of all seeds that are there
-    path, head = HERE/'claims'/'nvs.json', ['git', 'rev-parse', '--short', 'HEAD']
-    commit, found = subprocess.run(head, capture_output=True, text=True).stdout.strip(), {}
+    path, found = HERE/'claims'/'nvs.json', {}
 
     def put(key, value, seeds):
         found[key] = dict(value=round(value, 3), command='python benchmarks/nvs.py',
-                          seed=', '.join(map(str, seeds)), device='cpu', threads=1, commit=commit)
+                          seed=', '.join(map(str, seeds)), device='cpu', threads=1, commit=commit())
 
     def cells(method, what):
         return {s: known[k] for s in range(9) if (k := f'{method} {s} {a.steps} {what}') in known}
 
-    for method in ('ipc', 'transinr'):
+    for method, name in NAMES.items():
         one = cells(method, 'views 1')
         if not one: continue
         objects = [mean(v) for v in zip(*(c['psnr'] for c in one.values()))]
-        put(f'views_{method}', mean(objects), one)
-        put(f'views_{method}_interval', interval(objects)[1], one)
-        put(f'views_{method}_depth_error', mean(c['depth'] for c in one.values()), one)
+        put(f'views_{name}', mean(objects), one)
+        put(f'views_{name}_interval', interval(objects)[1], one)
+        put(f'views_{name}_depth_error', mean(c['depth'] for c in one.values()), one)
+        if drawn := cells(method, 'random 100'):
+            put(f'views_{name}_random', mean(mean(c['psnr']) for c in drawn.values()), drawn)
         if tto := cells(method, f'tto {a.tto}'):
             gains = [mean(c['psnr']) - mean(one[s]['psnr'][:12]) for s, c in tto.items()]
-            put('tto_gain_db' if method == 'ipc' else 'tto_gain_db_transinr', mean(gains), tto)
+            put('tto_gain_db' if method == 'ipc' else f'tto_gain_db_{name}', mean(gains), tto)
+            put(f'views_{name}_tto', mean(mean(c['psnr']) for c in tto.values()), tto)
     for k in range(1, 6):
         if c := cells('ipc', f'views {k}'): put(f'views_{k}', mean(mean(v['psnr']) for v in c.values()), c)
+    both = [cells(method, 'views 1') for method in ('ipc', 'transinr')]
+    if (seeds := sorted(both[0].keys() & both[1].keys())):
+        per = [[mean(v) for v in zip(*(of[s]['psnr'] for s in seeds))] for of in both]
+        ahead, wide = interval([x - y for x, y in zip(*per)])
+        put('views_ipc_ahead', ahead, seeds)
+        put('views_ipc_ahead_interval', wide, seeds)
+    for seed, gain in ((s, g) for s in range(9) for g in (2., 8.)):
+        if (key := f'ipc {seed} 600 gain {gain}') in known:
+            put(f'views_gain_{gain:.0f}', mean(known[key]['psnr']), [seed])
     if c := cells('ipc', f'shuffled {a.tto}'):
         put('views_shuffled_init', mean(mean(v['psnr']) for v in c.values()), c)
     path.write_text(json.dumps(found, indent=1) + '\n', 'utf-8')

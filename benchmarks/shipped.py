@@ -1,6 +1,9 @@
-"""Train the sound model that comes with the package on offline voices, score it, put it into data/weights.
+"""Train a model that comes with the package and needs offline data only, score it, put it into data/weights.
 
-    python benchmarks/voices_ipc.py [--out runs/voices-ipc]
+    python benchmarks/shipped.py voices-ipc        sounds: 23 minutes of one thread
+    python benchmarks/shipped.py cars-ipc          cars from one to five pictures: 15 minutes
+
+A training that was stopped goes on. Writes benchmarks/claims/<name>.json.
 """
 import argparse
 import json
@@ -8,53 +11,60 @@ from pathlib import Path
 
 from origin import commit
 
-from instcomp.audio import evaluate, evaluation, protocol
 from instcomp.learn import learn
 from instcomp.modulate import write
 from instcomp.presets import load
+from instcomp.tasks import task_of
 
 HERE = Path(__file__).parent
-SHIPPED = HERE.parent/'data/weights/voices-ipc'
+MADE = {  # what it learns from, how many are held out, which scores are claims
+    'voices-ipc': (dict(what='babble of 32 speakers, instcomp.sounds.voices', licence='as this package'), 256,
+                   ('psnr', 'psnr_mean', 'si_sdr', 'log_spectral_distance')),
+    'cars-ipc': (dict(what='cars of analytic solids, instcomp.objects', licence='as this package'), 25,
+                 ('psnr', 'interval', 'depth_error', 'psnr_white')),
+}
 
 
-def recipe(last, model):
-    "What was trained how, and what it scores on speakers it never heard."
-    config, t = model.config, model.config['train']
-    held_out = evaluation('voices', config, 256)
-    score = evaluate(model, held_out, 0, protocol('voices', config, len(held_out), 0))
-    kept = {k: round(v, 2) if isinstance(v, float) else v for k, v in score.items() if v is not None}
-    data = dict(what='babble of 32 speakers, instcomp.sounds.voices', licence='as this package')
-    return dict(name='voices-ipc', command='python benchmarks/voices_ipc.py', preset='voices-ipc',
-                seed=t['seed'], steps=t['steps'], batch=t['batch'], device='cpu', threads=1, precision='fp32',
-                train_seconds=round(last['seconds']), commit=commit(), data=[data],
-                held_out=kept | dict(command='instcomp eval voices-ipc --json'))
+def recipe(name, command, last, model):
+    "What was trained how, and what it scores on instances it never met."
+    task, config, t = task_of(model.config), model.config, model.config['train']
+    data, n, _ = MADE[name]
+    held_out = task.evaluation(config['data'], config, n, 0)
+    score = task.evaluate(model, held_out, 0, task.protocol(config['data'], config, len(held_out), 0))
+    kept = {k: round(v, 3) if isinstance(v, float) else v for k, v in score.items() if v is not None}
+    return dict(name=name, command=command, preset=name, seed=t['seed'], steps=t['steps'], batch=t['batch'],
+                device='cpu', threads=1, precision='fp32', train_seconds=round(last['seconds']),
+                commit=commit(), data=[data], held_out=kept | dict(command=f'instcomp eval {name} --json'))
 
 
 def claims(recipe):
-    "The held-out numbers, for claims/voices_ipc.json."
+    "The held-out numbers, for claims/<name>.json."
     about = dict(command=f'{recipe["command"]} && {recipe["held_out"]["command"]}', seed=recipe['seed'],
                  device='cpu', threads=1, commit=recipe['commit'])
-    keys = ('psnr', 'psnr_mean', 'si_sdr', 'log_spectral_distance')
-    return {f'voices_ipc_{key}': dict(value=recipe['held_out'][key]) | about for key in keys}
+    topic = recipe['name'].replace('-', '_')
+    return {f'{topic}_{key}': dict(value=recipe['held_out'][key]) | about for key in MADE[recipe['name']][2]}
 
 
-def ship(out, command):
+def ship(name, out, command):
     "Copy a finished run to data/weights, with its recipe, and note its claims."
     model = load(out, 'cpu')
     last = json.loads((out/'metrics.jsonl').read_text().splitlines()[-1])
-    kept = recipe(last, model) | dict(command=command)
-    files = {name: (out/name).read_bytes() for name in ('config.json', 'model.safetensors')}
-    write(SHIPPED, files | {'recipe.json': (json.dumps(kept, indent=1) + '\n').encode()})
-    write(HERE/'claims', {'voices_ipc.json': (json.dumps(claims(kept), indent=1) + '\n').encode()})
+    kept = recipe(name, command, last, model)
+    text = lambda v: (json.dumps(v, indent=1) + '\n').encode()
+    files = {file: (out/file).read_bytes() for file in ('config.json', 'model.safetensors')}
+    write(HERE.parent/'data/weights'/name, files | {'recipe.json': text(kept)})
+    write(HERE/'claims', {f'{name.replace("-", "_")}.json': text(claims(kept))})
     print(json.dumps(kept['held_out'], indent=1))
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('--out', type=Path, default=Path('runs/voices-ipc'))
+    p.add_argument('name', choices=MADE)
+    p.add_argument('--out', type=Path, help='where the run lies; runs/NAME unless given')
     args = p.parse_args()
-    learn('voices-ipc', args.out, device='cpu', precision='fp32', resume=True, bar=False)
-    ship(args.out, 'python benchmarks/voices_ipc.py')
+    out = args.out or Path('runs')/args.name
+    learn(args.name, out, device='cpu', precision='fp32', resume=True, bar=False)
+    ship(args.name, out, f'python benchmarks/shipped.py {args.name}')
 
 
 if __name__ == '__main__': main()

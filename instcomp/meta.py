@@ -112,8 +112,9 @@ class Learned(nn.Module):
         "The start, once for each of B instances."
         return self.form({k: v.expand(B, *v.shape) for k, v in self.start.items()})
     def forward(self, signal, loss_fn):
-        "Signal, or a tuple of tensors, to code: the start after `steps` steps on `loss_fn`."
-        start = self.begin(len(signal[0] if isinstance(signal, (list, tuple)) else signal))
+        "Signal, or tensors in a tuple or a dict, to code: the start after `steps` steps on `loss_fn`."
+        first = signal[0] if isinstance(signal, (list, tuple)) else _parts(signal)[0]
+        start = self.begin(len(first))
         lr = self.form({k: v.clamp(0, 1) for k, v in self.rates.items()}) if self.rates else self.lr
         learn = self.training and torch.is_grad_enabled()
         code = adapt(start, loss_fn, self.steps, lr, self.scale_by_norm, learn and self.order == 2)
