@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save
 from .camera import look_at, pinhole, pixels, rays
 from .modulate import write
 from .shapes import FAMILIES, solid
+from .solids import least, pieces
 
 # %% ../nbs/A18_objects.ipynb #63a83da1
 def pose(
@@ -44,13 +45,16 @@ def cast(
 ):              # depth (...), hit (...) bool
     "Sphere tracing (Hart, 1996), cone by cone. Bundles stop where a member could touch."
     flat, o = (v.reshape(-1, 3) for v in (d, origin.expand_as(d)))
-    t = torch.zeros(len(flat)) + near
-    walking = torch.arange(len(flat))
+    fs, t, walking = pieces(f), torch.zeros(len(flat)) + near, torch.arange(len(flat))
+    low, top = torch.full((len(fs), len(flat)), -math.inf), torch.full((len(flat),), math.inf)
     for _ in range(steps):
         s = t[walking]
-        step = f(o[walking] + s[:, None]*flat[walking]) - spread*s
-        t[walking] = s + step
-        walking = walking[(step > close) & (t[walking] < far)]
+        gap = least(fs, o[walking] + s[:, None]*flat[walking], low, top)
+        step = gap - spread*s
+        t.index_copy_(0, walking, s + step)
+        on = ((step > close) & (s + step < far)).nonzero()[:, 0]
+        walking, step = walking[on], step[on]
+        low, top = low.index_select(1, on) - step, gap[on] + step + 1e-4     # one step on; 1e-4: rounding
         if not len(walking): break
     hit = t < far
     if not spread: hit[walking] = False
@@ -86,8 +90,8 @@ def trace(
 # %% ../nbs/A18_objects.ipynb #1276aeba
 def _shaded(solid, x, light):
     "Colour, opacity 1 and part of places on the surface: (N, 4), (N,)."
-    near = torch.stack([f(x) for f, _ in solid.parts]).argmin(0)
-    shade = .4 + .6*(solid.normal(x)*light).sum(-1).clamp(min=0)
+    _, k, near = solid.nearest(x)
+    shade = .4 + .6*(F.normalize(solid.gradient(x, k), dim=-1)*light).sum(-1).clamp(min=0)
     colour = x.new_tensor([c for _, c in solid.parts])[near]*shade[:, None]
     return torch.cat([colour, torch.ones(len(x), 1)], 1), near
 
