@@ -13,12 +13,12 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from origin import commit
 
 from instcomp.data import Batches, Crops, evaluation, photos
 from instcomp.fit import fit
@@ -119,9 +119,7 @@ class Results:                                        # the file, written whole 
         self.tables, self.ms = kept['tables'], kept['ms'] | self.ms
 
     def write(self):
-        git = subprocess.run('git rev-parse --short HEAD'.split(), cwd=HERE, capture_output=True, text=True)
-        self.origin = dict(command=COMMAND, device='cpu', threads=torch.get_num_threads(),
-                           commit=git.stdout.strip())
+        self.origin = dict(command=COMMAND, device='cpu', threads=torch.get_num_threads(), commit=commit())
         text = json.dumps(dict(protocol=PROTOCOL, **self.origin, ms=self.ms, means=self.means(),
                                tables=self.tables), indent=1)
         part = self.path.with_suffix('.part')
