@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean as mean
 
@@ -102,18 +103,17 @@ def main():
     for gain in a.gain:
         key = f'ipc {a.seeds[0]} 600 gain {gain}'
         if key not in known: keep(key, partial(one, trained(a, 'ipc', a.seeds[0], gain), scenes, 1))
-    for seed in () if a.gain else a.seeds:
-        for method in NAMES:
-            cells = {f'views {k}': lambda model, k=k: one(model, scenes, k) for k in range(1, 6)}
-            if seed == a.seeds[0]:
-                cells[f'tto {a.tto}'] = lambda model: one(model, scenes[:12], 1, a.tto)
-                cells['random 100'] = lambda model: at_random(model, scenes, 100)
-                if method == 'ipc':
-                    cells[f'shuffled {a.tto}'] = lambda model: start_over(model, scenes[:12], a.tto, seed)
-            cells = {f'{method} {seed} {a.steps} {key}': f for key, f in cells.items()}
-            if set(cells) <= set(known): continue
-            model = trained(a, method, seed)
-            for key, f in cells.items(): keep(key, partial(f, model))
+    for method, seed in () if a.gain else product(NAMES, a.seeds):
+        cells = {f'views {k}': lambda model, k=k: one(model, scenes, k) for k in range(1, 6)}
+        if seed == a.seeds[0]:
+            cells[f'tto {a.tto}'] = lambda model: one(model, scenes[:12], 1, a.tto)
+            cells['random 100'] = lambda model: at_random(model, scenes, 100)
+            if method == 'ipc':
+                cells[f'shuffled {a.tto}'] = lambda model: start_over(model, scenes[:12], a.tto, seed)
+        cells = {f'{method} {seed} {a.steps} {key}': f for key, f in cells.items()}
+        if set(cells) <= set(known): continue
+        model = trained(a, method, seed)
+        for key, f in cells.items(): keep(key, partial(f, model))
 
 
 def claims(a, known):                                # of all seeds that are there
