@@ -124,22 +124,23 @@ def test_a_bent_lens_trains_and_scores(folder, capsys):
 
 
 LARGE = '''
-import resource, torch
+import torch
+from pathlib import Path
 from instcomp.camera import pinhole, pixels, rays
 from instcomp.objects import pose
 from instcomp.presets import build
 from instcomp.walk import see
 model = build('nvs-ipc-tiny-cars').eval()
 V = torch.randn(1, *model.modulator.code_shape)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with torch.no_grad(): out = see(model, V, pose(30, 20), pinhole(1024, 1024, .54), (1024, 1024), n=2)
 assert out['rgb'].shape == (1024, 1024, 3) and out['rgb'].isfinite().all()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20)
+print(int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])/2**20)
 '''
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='memory is counted in other units elsewhere')
+@pytest.mark.skipif(sys.platform != 'linux', reason='the file that counts memory is only there')
 def test_a_large_view_in_two_gigabytes():
+    "By the kernel's count for this program; getrusage's begins with the size of the process that started it."
     run = subprocess.run([sys.executable, '-c', LARGE], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert float(run.stdout) < 2
