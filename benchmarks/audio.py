@@ -2,7 +2,7 @@
 equal size; and what the place of the modulated layer does. Each cell is kept when it is done: a killed
 run goes on.
 
-    python benchmarks/audio.py [--seconds 90] [--seeds 1] [--folder FOLDER]
+    python benchmarks/audio.py [--seconds 90] [--seeds 1] [--folder FOLDER] [--log]
     python benchmarks/audio.py --location --seconds 45 [--seeds 1]
 """
 import argparse
@@ -24,6 +24,7 @@ from instcomp.tasks import task_of
 HERE = Path(__file__).parent
 KEPT = HERE/'audio.json'
 METHODS = ('ipc', 'transinr')
+LOG = dict(name='log_spaced', m=256, sigma=250.)
 PLACES = dict(size=512, inr=dict(hidden=[128]*4), encoding=dict(m=64))
 
 
@@ -71,16 +72,18 @@ def kept():
     return json.loads(KEPT.read_text()) if KEPT.exists() else {}
 
 
-def compared(seconds, seeds, folder):
+def compared(seeds, folder, log):
     "The cells of the comparison: name, row, data, seed."
     for seed in range(seeds):
         for length in (1, 3):
             for method in METHODS:
-                name = f'audio{length}s_{method}' + ('_folder' if folder else '')
-                yield f'{name}/{seed}', row(f'audio-{method}-tiny-{length}s'), folder or 'voices', seed
+                name = f'audio{length}s_{method}' + ('_folder' if folder else '') + ('_log' if log else '')
+                config = row(f'audio-{method}-tiny-{length}s')
+                if log: config['encoding'] = LOG
+                yield f'{name}/{seed}', config, folder or 'voices', seed
 
 
-def placed(seconds, seeds, folder):
+def placed(seeds, folder, log):
     "One window, one width, the composer at each of the five layers."
     for seed in range(seeds):
         for place in range(5):
@@ -95,7 +98,8 @@ def claims(table):
     found, said = {}, {}
     for name, result in table.items(): found.setdefault(name.split('/')[0], []).append(result)
     for key, results in found.items():
-        where = ' --location' if 'location' in key else ' --folder FOLDER' if 'folder' in key else ''
+        where = ' --location' if 'location' in key else ''
+        where += ' --folder FOLDER'*('folder' in key) + ' --log'*('log' in key.split('_'))
         seconds = results[0]['seconds']
         about = dict(command=f'python benchmarks/audio.py{where} --seconds {seconds} --seeds {len(results)}',
                      seed=[r['seed'] for r in results], device='cpu', threads=1, commit=results[-1]['commit'])
@@ -112,10 +116,11 @@ def main():
     p.add_argument('--seeds', type=int, default=1)
     p.add_argument('--folder', help='train and score on these sounds instead of the offline voices')
     p.add_argument('--location', action='store_true', help='the place of the composer instead')
+    p.add_argument('--log', action='store_true', help="the paper's log-spaced frequencies in both methods")
     args = p.parse_args()
     torch.set_num_threads(1)
     cells = placed if args.location else compared
-    for name, config, data, seed in cells(args.seconds, args.seeds, args.folder):
+    for name, config, data, seed in cells(args.seeds, args.folder, args.log):
         if name in kept(): continue
         result = cell(config, data, seed, args.seconds, 60 if args.location else 0) | dict(commit=commit())
         print(name, round(result['psnr'], 2), result['steps'], flush=True)
