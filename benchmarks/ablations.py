@@ -38,7 +38,7 @@ TABLES = {  # rows, seconds of one thread for each training, seeds, steps of ref
     'methods':  (['image-ipc-tiny', 'image-transinr-tiny'], 60, (0, 1, 2), 200),
     'parts':    ([f'ablation-{name}' for name in PARTS], 60, (0, 1), 200),
     'plain':    ([f'ablation-plain-layer{k}' for k in AT], 60, (0,), 200),
-    'gradient': ([f'ablation-cavia{k}' for k in (1, 2, 4)], 60, (0,), 200),
+    'gradient': ([f'ablation-cavia{k}' for k in ('1', '2', '4', '2-big')], 60, (0,), 200),
     'wide':     ([f'ablation-wide-layer{k}' for k in AT], 100, (0,), 300),
 }
 PROTOCOL = ('square crops of the 7 offline photographs, area-averaged, one thread; equal seconds within a '
@@ -167,9 +167,9 @@ class Results:                                        # the file, written whole 
                 keep(f'images_{method}{key}', 'methods', f'image-{method}-tiny', what)
         for part in PARTS:
             for what in 'psnr', 'refined': keep(f'ablation_{part}_{what}', 'parts', f'ablation-{part}', what)
-        for k in 1, 2, 4:
+        for k in '1', '2', '4', '2-big':
             for what in 'psnr', 'refined':
-                keep(f'ablation_cavia{k}_{what}', 'gradient', f'ablation-cavia{k}', what)
+                keep(f'ablation_cavia{k.replace("-", "_")}_{what}', 'gradient', f'ablation-cavia{k}', what)
         return out
 
 

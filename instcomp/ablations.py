@@ -54,6 +54,9 @@ def _differences():
     table |= {f'ablation-cavia{k}': (tiny, FIVE | dict(
                   note=f'{k} gradient steps in place of the transformer', train=QUICK,
                   encoder=dict(name='cavia', steps=k, lr=1., std=.1))) for k in (1, 2, 4)}
+    table['ablation-cavia2-big'] = tiny, override(table['ablation-cavia2'][1], dict(
+        inr=dict(hidden=[64, 512, 716, 64]),
+        note='two gradient steps, as many parameters as with the transformer'))
     for data in 'imagenette', 'ffhq178':
         table |= {f'ablation-{data}-layer{k}': (f'image-ipc-paper-{data}', _place(k)) for k in at}
     return table
