@@ -103,9 +103,11 @@ def _in_dim(inr, w):
     return None if rows is None else rows.shape[-2]
 
 def _sliced(f, x, batch, chunk):
-    "`f(x)`; without gradients a slice of the coordinates at a time."
-    size = chunk or (8192 if x.device.type == 'cpu' else 65536)
-    return f(x) if torch.is_grad_enabled() else chunked(f, x, max(1, size//batch))          # B N out
+    "`f(x)` by slices of the coordinates: to save memory; with gradients on a CPU only, to stay in its cache."
+    cpu, grad = x.device.type == 'cpu', torch.is_grad_enabled()
+    if grad and not cpu: return f(x)
+    size = 8192 if grad else chunk or (8192 if cpu else 65536)
+    return chunked(f, x, max(1, size//batch))                                               # B N out
 
 # %% ../nbs/07_modulate.ipynb #d83b3541
 def _shared(inr, x, w):
