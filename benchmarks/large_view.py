@@ -29,7 +29,8 @@ def look(way, size):
     model, began = build('nvs-ipc-tiny-cars', 'cpu').eval(), time.process_time()
     code = torch.randn(1, *model.modulator.code_shape)
     see(model, code, pose(30, 20), pinhole(size, size, .54), (size, size), **WAYS[way])
-    return dict(gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20, seconds=time.process_time() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20
+    return dict(gb=peak, seconds=time.process_time() - began)
 
 
 def main():
