@@ -3,6 +3,7 @@ equal size; and what the place of the modulated layer does. Each cell is kept wh
 run goes on.
 
     python benchmarks/audio.py [--seconds 90] [--seeds 1] [--folder FOLDER] [--log]
+    python benchmarks/audio.py --patient --seconds 360 [--seeds 1]
     python benchmarks/audio.py --location --seconds 45 [--seeds 1]
 """
 import argparse
@@ -83,6 +84,12 @@ def compared(seeds, folder, log):
                 yield f'{name}/{seed}', config, folder or 'voices', seed
 
 
+def patient(seeds, folder, log):
+    "TransINR on windows of 1 s, to be given the time for as many steps as IPC makes in the comparison."
+    for seed in range(seeds):
+        yield f'audio1s_transinr_patient/{seed}', row('audio-transinr-tiny-1s'), 'voices', seed
+
+
 def placed(seeds, folder, log):
     "One window, one width, the composer at each of the five layers."
     for seed in range(seeds):
@@ -98,7 +105,7 @@ def claims(table):
     found, said = {}, {}
     for name, result in table.items(): found.setdefault(name.split('/')[0], []).append(result)
     for key, results in found.items():
-        where = ' --location' if 'location' in key else ''
+        where = ''.join(f' --{word}' for word in ('location', 'patient') if word in key)
         where += ' --folder FOLDER'*('folder' in key) + ' --log'*('log' in key.split('_'))
         seconds = results[0]['seconds']
         about = dict(command=f'python benchmarks/audio.py{where} --seconds {seconds} --seeds {len(results)}',
@@ -116,10 +123,11 @@ def main():
     p.add_argument('--seeds', type=int, default=1)
     p.add_argument('--folder', help='train and score on these sounds instead of the offline voices')
     p.add_argument('--location', action='store_true', help='the place of the composer instead')
+    p.add_argument('--patient', action='store_true', help='TransINR alone, on windows of 1 s')
     p.add_argument('--log', action='store_true', help="the paper's log-spaced frequencies in both methods")
     args = p.parse_args()
     torch.set_num_threads(1)
-    cells = placed if args.location else compared
+    cells = placed if args.location else patient if args.patient else compared
     for name, config, data, seed in cells(args.seeds, args.folder, args.log):
         if name in kept(): continue
         result = cell(config, data, seed, args.seconds, 60 if args.location else 0) | dict(commit=commit())
