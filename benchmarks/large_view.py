@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import torch
+from origin import commit
 
 from instcomp.camera import pinhole
 from instcomp.objects import pose
@@ -39,8 +40,7 @@ def main():
     p.add_argument('--size', type=int, default=1024)
     a = p.parse_args()
     if a.way: return print(json.dumps(look(a.way, a.size)))
-    head = subprocess.run('git rev-parse --short HEAD'.split(), capture_output=True, text=True).stdout.strip()
-    said = dict(command='python benchmarks/large_view.py', seed=0, device='cpu', threads=1, commit=head)
+    said = dict(command='python benchmarks/large_view.py', seed=0, device='cpu', threads=1, commit=commit())
     found = {}
     for way in WAYS:
         command = [sys.executable, __file__, '--way', way, '--size', str(a.size)]

@@ -7,11 +7,11 @@ Processor time, so that a busy machine counts as a slower one only. Writes bench
 """
 import argparse
 import json
-import subprocess
 import time
 from pathlib import Path
 
 import torch
+from origin import commit
 
 from instcomp.objects import around
 from instcomp.shapes import FAMILIES
@@ -31,7 +31,7 @@ def main():
     p.add_argument('--objects', type=int, default=10)
     a = p.parse_args()
     torch.set_num_threads(1)
-    head = subprocess.run('git rev-parse --short HEAD'.split(), capture_output=True, text=True).stdout.strip()
+    head = commit()
     found = json.loads(CLAIMS.read_text('utf-8')) if CLAIMS.exists() else {}
     for family in a.families:
         seconds(family, 0)                                                             # to warm up

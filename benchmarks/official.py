@@ -18,7 +18,6 @@ import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 import types
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from origin import add, commit
 from safetensors.torch import load_file, save_file
 
 from instcomp.camera import pinhole, pixels, rays
@@ -256,17 +256,13 @@ def picture(a, got, target):
 
 def keep(a, part, table, claims):                    # into both files, beside what is there
     print(part, json.dumps(table, indent=1))
-    path, about = HERE/'official.json', HERE/'claims'/'views_speed.json'
-    old, known = (json.loads(p.read_text('utf-8')) if p.exists() else {} for p in (path, about))
-    head = subprocess.run('git rev-parse --short HEAD'.split(), cwd=HERE, capture_output=True, text=True)
     key = part if a.peer or part.startswith('memory') else f'{part}, our half'
-    path.write_text(json.dumps(old | {key: table}, indent=1) + '\n', 'utf-8')
+    add(HERE/'official.json', {key: table})
     if not a.peer and not part.startswith('memory'): return
     command = f'python benchmarks/official.py {part.split()[0]}' + (' --peer FOLDER' if a.peer else '')
-    said = dict(command=command, seed=0, device='cpu', threads=torch.get_num_threads(),
-                commit=head.stdout.strip())
+    said = dict(command=command, seed=0, device='cpu', threads=torch.get_num_threads(), commit=commit())
     new = {k: dict(value=float(f'{table[v]:.3g}'), **said) for k, v in claims.items()}
-    about.write_text(json.dumps(known | new, indent=1) + '\n', 'utf-8')
+    add(HERE/'claims'/'views_speed.json', new)
 
 
 def main():
