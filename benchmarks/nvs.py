@@ -10,6 +10,9 @@ in benchmarks/nvs.json. Writes benchmarks/claims/nvs.json: views_ipc, views_tran
 mean over seeds and objects), views_1 ... views_5 of the IPC models, tto_gain_db, views_shuffled_init (as many
 steps of test-time optimisation, from another object's numbers in random order), views_learned_init (two steps
 on all matrices from a learned start, trained for equal time) and views_learned_init_tto (then --tto steps).
+views_start_learned, views_start_matched and views_start_shuffled are the same model's matrices after --tto
+steps from that start, from noise fitted until it draws the same, and from its numbers in random order; each
+with the step size out of RATES that is best on six validation cars.
 """
 import argparse
 import json
@@ -23,8 +26,9 @@ import torch
 from origin import commit
 
 from instcomp.learn import learn
+from instcomp.meta import matched, shuffled
 from instcomp.metrics import psnr
-from instcomp.nvs import guess, held_out, interval, scores
+from instcomp.nvs import guess, held_out, interval, scores, source
 from instcomp.presets import load
 from instcomp.views import signal
 from instcomp.walk import see
@@ -34,6 +38,7 @@ PROTOCOL = ('25 unseen cars of 12 pictures of 32 x 32; the first k shown, the la
             'pictures, mean of per-picture PSNR over pictures, objects, seeds; interval over objects')
 NAMES = dict(ipc='ipc', transinr='transinr', learnedinit='learned_init')          # row -> claim
 SHARE = dict(learnedinit=.4)                         # of the steps: one takes 2.5 times as long
+RATES = .0005, .002, .008                            # of Adam on all matrices
 
 
 def arguments():
@@ -71,17 +76,36 @@ def at_random(model, scenes, passes):                # one picture shown, anothe
     return dict(psnr=[mean(once(scene) for _ in range(passes)) for scene in scenes])
 
 
-def start_over(model, scenes, steps, seed):          # as many steps from another instance's numbers, permuted
-    found, rng = [], torch.Generator().manual_seed(seed)
-    for i, scene in enumerate(scenes):
+def start_over(model, scenes, codes, steps, **how):  # test-time optimisation from given codes
+    found = []
+    for scene, code in zip(scenes, codes):
         shown, asked = torch.tensor([0]), torch.arange(6, 12)
         given = {k: v[None] for k, v in signal(scene, shown, shown).items()}
-        code = guess(model, scenes[(i + 1) % len(scenes)], [0])
-        code = code.flatten()[torch.randperm(code.numel(), generator=rng)].view_as(code)
-        code = model.refine(code, model.objective(given), steps)
+        code = partial(model.refine, **how)(code, model.objective(given), steps)
         out = see(model, code, scene.poses[asked], scene.lens, scene.images.shape[-2:])['rgb']
         found.append(psnr(out.permute(0, 3, 1, 2), scene.images[asked]).mean().item())
     return dict(psnr=found)
+
+
+def others(model, scenes, seed):                     # another instance's numbers in random order, for each
+    rng = torch.Generator().manual_seed(seed)
+    for i in range(len(scenes)): yield shuffled(guess(model, scenes[(i + 1) % len(scenes)], [0]), rng)
+
+
+def starts(model, scene, seed):                      # of all matrices
+    rng, learned, shape = torch.Generator().manual_seed(seed), model.encoder.begin(1), scene.images.shape[-2:]
+    with torch.no_grad(): drawn = see(model, learned, scene.poses, scene.lens, shape)['rgb']
+    drawn = drawn.permute(0, 3, 1, 2)
+    rays = torch.randperm(drawn[:, 0].numel(), generator=rng)[:2048]
+    given = signal(scene._replace(images=drawn), torch.tensor([0]), torch.arange(len(drawn)), rays)
+    same = matched(learned, model.objective({k: v[None] for k, v in given.items()}), 300, rng)
+    return dict(learned=learned, matched=same, shuffled=shuffled(learned, rng))
+
+
+def from_start(model, scenes, known, code, steps):   # at the step size that is best for cars of validation
+    tried = {lr: mean(start_over(model, known, [code]*len(known), steps, lr=lr)['psnr']) for lr in RATES}
+    lr = max(tried, key=tried.get)
+    return start_over(model, scenes, [code]*len(scenes), steps, lr=lr) | dict(lr=lr, tried=tried)
 
 
 def main():
@@ -89,7 +113,9 @@ def main():
     torch.set_num_threads(1)
     known = json.loads(a.out.read_text('utf-8')) if a.out.exists() else {}
     known['protocol'] = PROTOCOL
-    scenes = held_out(a.family, dict(size=32, task={}), a.objects, 0)
+    row = dict(size=32, task={})
+    scenes, known_cars = held_out(a.family, row, a.objects, 0), source(a.family, 'val', row).scenes
+    known_cars = [known_cars[i] for i in range(6)]
 
     def keep(key, f):
         if key not in known:
@@ -109,7 +135,12 @@ def main():
             cells[f'tto {a.tto}'] = lambda model: one(model, scenes[:12], 1, a.tto)
             cells['random 100'] = lambda model: at_random(model, scenes, 100)
             if method == 'ipc':
-                cells[f'shuffled {a.tto}'] = lambda model: start_over(model, scenes[:12], a.tto, seed)
+                cells[f'shuffled {a.tto}'] = lambda model: start_over(
+                    model, scenes[:12], others(model, scenes[:12], seed), a.tto)
+            if method == 'learnedinit':
+                for name in 'learned', 'matched', 'shuffled':
+                    cells[f'start {name}'] = lambda model, name=name: from_start(
+                        model, scenes[:12], known_cars, starts(model, known_cars[0], seed)[name], a.tto)
         cells = {f'{method} {seed} {a.steps} {key}': f for key, f in cells.items()}
         if set(cells) <= set(known): continue
         model = trained(a, method, seed)
@@ -150,6 +181,9 @@ def claims(a, known):                                # of all seeds that are the
     for seed, gain in ((s, g) for s in range(9) for g in (2., 8.)):
         if (key := f'ipc {seed} 600 gain {gain}') in known:
             put(f'views_gain_{gain:.0f}', mean(known[key]['psnr']), [seed])
+    for name in 'learned', 'matched', 'shuffled':
+        if c := cells('learnedinit', f'start {name}'):
+            put(f'views_start_{name}', mean(mean(v['psnr']) for v in c.values()), c)
     if c := cells('ipc', f'shuffled {a.tto}'):
         put('views_shuffled_init', mean(mean(v['psnr']) for v in c.values()), c)
     path.write_text(json.dumps(found, indent=1) + '\n', 'utf-8')

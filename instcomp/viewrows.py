@@ -40,10 +40,10 @@ START = dict(name='cavia', steps=2, lr=.01, std=None)                  # all mat
 def _tiny(family, modulator, steps=1500, objects=400, **encoder):
     task = dict(near=2.9, far=5.1, points=28, rays=64, most=256, asked=None, adaptive=.5, scale=10.,
                 support=[1, 5], objects=objects)
+    refine = dict(lr=.0005 if encoder else .05, betas=[.9, .9])        # weights themselves, or a code
     encoder = encoder or SHAPE | dict(patch=4, dim=128, depth=2, heads=4, ff=256, mix=4, own=True)
     train = dict(steps=steps, batch=8, optimizer='adamw', lr=1.5e-3, betas=[.9, .95], schedule='cosine',
                  warmup=50, clip=1., every=250, noise='instance')
-    refine = dict(lr=.05, betas=[.9, .9])
     return _row(family, 32, task, 4., 36, [64]*4, modulator, encoder, train, refine=refine)
 
 def _small(family, method):
