@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import instcomp
 from . import data as sets
-from .codes import folder, joined, load_codes, place, png_names, put, save_codes, split
+from .codes import folder, joined, load_codes, maker, place, png_names, put, save_codes, split
 from .device import device_of, rank_of
 from .games import GAMES, load_game, sampled
 from .learn import learn
@@ -67,7 +67,7 @@ progress = partial(tqdm, disable=None)       # a bar on a terminal, silence in a
 Data = Annotated[str, typer.Option(help='one of `instcomp data list`, or a folder; default: as the preset')]
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N')]
 Model = Annotated[str, typer.Option(help='a run folder or shipped weights; default: by the ending')]
-Steps = Annotated[int, typer.Option(min=0, help='steps of test-time optimisation of the code')]
+Steps = Annotated[int, typer.Option('--steps', '--refine', min=0, help='of test-time optimisation')]
 Scale = Annotated[int, typer.Option(min=1, help='times the original size')]
 
 # %% ../nbs/A7_cli.ipynb #ebae9b81
@@ -145,7 +145,7 @@ def _files(words, endings):
 # %% ../nbs/A7_cli.ipynb #4cbc8290
 @app.command('encode')
 def encode_command(
-    files: Annotated[list[str], typer.Argument(help='pictures or sounds, or folders of them')],
+    files: Annotated[list[str], typer.Argument(help='pictures, sounds, transforms.json, folders')],
     out: Annotated[Path, typer.Option('-o', '--out', help='the file of codes, such as codes.safetensors')],
     model: Model = None,
     steps: Steps = 0,
@@ -164,12 +164,13 @@ def encode_command(
 def decode_command(
     codes: Annotated[Path, typer.Argument(help='what `instcomp encode` wrote')],
     out: Annotated[Path, typer.Option('-o', '--out', help='an existing folder')],
-    model: Annotated[str, typer.Option(help='a run folder, or the name of shipped weights')] = 'photos-ipc',
+    model: Annotated[str, typer.Option(help='a run folder or shipped weights; default: as encoded')] = None,
     scale: Scale = 1,
     device: Device = 'auto',
 ):
-    "Codes to signals, at any resolution: PNG or WAV files named as the originals."
+    "Codes to signals, at any resolution: PNG, WAV or GIF files named as the originals."
     folder(out)                                              # before anything is decoded
+    model = model or maker(codes)
     net, (codes, about) = load(model, device), load_codes(codes, find(model))
     task = task_of(net.config)
     for name, code, notes in zip(png_names(about, task.writes[0]), progress(codes), about):
@@ -179,14 +180,14 @@ def decode_command(
 # %% ../nbs/A7_cli.ipynb #fa81b90e
 @app.command('reconstruct')
 def reconstruct_command(
-    file: Annotated[Path, typer.Argument(help='a picture or a sound')],
-    out: Annotated[Path, typer.Option('-o', '--out', help='where to; ends in .png, .jpg, .wav, .flac')],
+    file: Annotated[Path, typer.Argument(help='a picture, a sound, a transforms.json')],
+    out: Annotated[Path, typer.Option('-o', '--out', help='ends in .png, .jpg, .wav, .flac; views: .gif')],
     model: Model = None,
     scale: Scale = 1,
     steps: Steps = 0,
     device: Device = 'auto',
 ):
-    "One signal through the model: exactly SCALE times its pixels or samples, in overlapping tiles."
+    "One signal through the model: SCALE times its pixels or samples, in tiles; a turn around views."
     net = load(model or weights_for(file), device)
     task = task_of(net.config)
     path = place(out, task.writes)

@@ -342,3 +342,17 @@ print(main([]), time.process_time(), file=sys.stderr)'''
     assert done.returncode == 0 and 'reconstruct' in done.stdout
     code, seconds = done.stderr.split()
     assert code == '0' and float(seconds) < 20               # of the processor, however busy the machine is
+
+
+def test_codes_say_which_shipped_model_decodes_them(here, capsys):
+    for words in ['encode good.png -o c.safetensors --model image-cavia', 'decode c.safetensors -o done',
+                  'reconstruct good.png -o straight.png --model image-cavia']:
+        assert call(words, capsys) == (0, '', '')
+    assert (here/'done'/'good.png').read_bytes() == (here/'straight.png').read_bytes()
+
+
+def test_refine_is_another_word_for_steps(here, capsys):
+    for word in ['steps', 'refine']:
+        words = f'reconstruct good.png -o {word}.png --model models/one --{word} 3'
+        assert call(words, capsys) == (0, '', '')
+    assert (here/'steps.png').read_bytes() == (here/'refine.png').read_bytes()
