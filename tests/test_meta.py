@@ -18,7 +18,7 @@ from instcomp.fourier import log_spaced
 from instcomp.image import query
 from instcomp.inr import INR
 from instcomp.ipc import IPC
-from instcomp.meta import Learned, Weights, adapt, shuffled
+from instcomp.meta import Learned, Weights, adapt, matched, shuffled
 from instcomp.modulate import GINR
 from instcomp.presets import build, load, shipped
 from instcomp.train import Objective, train
@@ -140,6 +140,19 @@ def test_shuffled_keeps_the_numbers():
     for k in code:
         assert not torch.equal(code[k], new[k])
         assert torch.equal(code[k].flatten(1).sort(1)[0], new[k].flatten(1).sort(1)[0])
+
+
+def test_matched_draws_the_same_from_other_numbers():
+    "A linear drawing with a null space: what is drawn is met, what is not drawn stays noise."
+    rng = torch.Generator().manual_seed(0)
+    start = dict(a=torch.randn(1, 3, 4, generator=rng), b=3*torch.randn(1, 5, generator=rng))
+    draw = lambda c: torch.stack([c['a'].sum((1, 2)), c['b'].sum(1)], 1)
+    away = lambda c: (draw(c) - draw(start)).square().mean(1)
+    noise, met = (matched(start, away, steps, torch.Generator().manual_seed(1)) for steps in (0, 200))
+    assert away(noise) > .1 and away(met) < 1e-4*away(noise)
+    for k in start:
+        torch.testing.assert_close(noise[k].norm(), start[k].norm())
+        assert (met[k] - start[k]).norm() > .3*start[k].norm()
 
 
 @pytest.mark.parametrize('how, word', [(dict(steps=-1), 'steps'), (dict(order=3), 'order'),
