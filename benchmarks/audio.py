@@ -4,12 +4,14 @@ run goes on.
 
     python benchmarks/audio.py [--seconds 90] [--seeds 1] [--folder FOLDER] [--log]
     python benchmarks/audio.py --patient --seconds 360 [--seeds 1]
+    python benchmarks/audio.py --patient --length 3 --seconds 900 [--seeds 1]
     python benchmarks/audio.py --location --seconds 45 [--seeds 1]
 """
 import argparse
 import json
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -84,10 +86,12 @@ def compared(seeds, folder, log):
                 yield f'{name}/{seed}', config, folder or 'voices', seed
 
 
-def patient(seeds, folder, log):
-    "TransINR on windows of 1 s, to be given the time for as many steps as IPC makes in the comparison."
+def patient(seeds, folder, log, length=1):
+    "More time. 1 s: for TransINR, to make as many steps as IPC does in the comparison; 3 s: for both."
     for seed in range(seeds):
-        yield f'audio1s_transinr_patient/{seed}', row('audio-transinr-tiny-1s'), 'voices', seed
+        for method in METHODS if length == 3 else ['transinr']:
+            config = row(f'audio-{method}-tiny-{length}s')
+            yield f'audio{length}s_{method}_patient/{seed}', config, 'voices', seed
 
 
 def placed(seeds, folder, log):
@@ -106,6 +110,7 @@ def claims(table):
     for name, result in table.items(): found.setdefault(name.split('/')[0], []).append(result)
     for key, results in found.items():
         where = ''.join(f' --{word}' for word in ('location', 'patient') if word in key)
+        where += ' --length 3'*('patient' in key and '3s' in key)
         where += ' --folder FOLDER'*('folder' in key) + ' --log'*('log' in key.split('_'))
         seconds = results[0]['seconds']
         about = dict(command=f'python benchmarks/audio.py{where} --seconds {seconds} --seeds {len(results)}',
@@ -123,11 +128,13 @@ def main():
     p.add_argument('--seeds', type=int, default=1)
     p.add_argument('--folder', help='train and score on these sounds instead of the offline voices')
     p.add_argument('--location', action='store_true', help='the place of the composer instead')
-    p.add_argument('--patient', action='store_true', help='TransINR alone, on windows of 1 s')
+    p.add_argument('--patient', action='store_true', help='more time where 90 s are not enough')
+    p.add_argument('--length', type=int, choices=(1, 3), default=1, help='of --patient windows, seconds')
     p.add_argument('--log', action='store_true', help="the paper's log-spaced frequencies in both methods")
     args = p.parse_args()
     torch.set_num_threads(1)
-    cells = placed if args.location else patient if args.patient else compared
+    more = partial(patient, length=args.length)
+    cells = placed if args.location else more if args.patient else compared
     for name, config, data, seed in cells(args.seeds, args.folder, args.log):
         if name in kept(): continue
         result = cell(config, data, seed, args.seconds, 60 if args.location else 0) | dict(commit=commit())
