@@ -6,7 +6,8 @@
 Each row trains on crops of the offline photographs, on one thread, for as many steps as fit into its time at
 the least time that a step of it took; the learning rate ends at zero there. On the way it is scored on 64
 crops of two photographs that it never sees, and on 32 crops of those it does. Then the shared weights are
-fixed and 16 unseen crops get their codes by Adam, from the prediction on. Writes ablations.json beside it
+fixed and 16 unseen crops get their codes by Adam, from the prediction on, in as many steps within a table
+(so `parts` trains its base, `ablation-layer2`, once more). Writes ablations.json beside it
 after every run, and benchmarks/claims/ablations.json at the end.
 """
 import argparse
@@ -32,7 +33,8 @@ from instcomp.train import Objective, optimizer, train
 HERE = Path(__file__).parent
 COMMAND = 'python benchmarks/ablations.py'
 AT = range(1, 6)
-PARTS = ['rank2', 'rank8', 'rank64', 'full', 'grouped', 'transinr', 'film', 'unnormalised', 'centres']
+PARTS = ['layer2',                                     # the base, refined for as long as the others
+         'rank2', 'rank8', 'rank64', 'full', 'grouped', 'transinr', 'film', 'unnormalised', 'centres']
 TABLES = {  # rows, seconds of one thread for each training, seeds, steps of refinement
     'location': ([f'ablation-layer{k}' for k in AT], 60, (0, 1, 2), 600),
     'methods':  (['image-ipc-tiny', 'image-transinr-tiny'], 60, (0, 1, 2), 200),
@@ -139,8 +141,8 @@ class Results:                                        # the file, written whole 
         "table -> row -> means over the seeds, and the spread."
         out = {}
         for table, rows in self.tables.items():
-            for name, cells in rows.items():
-                runs = list(cells.values())
+            for name in [n for n in TABLES[table][0] if n in rows]:
+                cells, runs = rows[name], list(rows[name].values())
                 mean = lambda k: round(statistics.mean(r[k] for r in runs), 2)
                 one = dict(numbers=runs[0]['numbers'], steps=runs[0]['steps'], seeds=', '.join(cells))
                 one |= {k: mean(k) for k in ('psnr', 'seen', 'refined')}
