@@ -65,5 +65,5 @@ def _differences():
 def ablations(
     rows,  # dict: name -> row, with the bases
 ):         # dict: name -> row
-    "The ablations as rows: each its base with one thing changed."
+    "The ablations as rows: each its base with its difference."
     return {name: override(rows[base], change) for name, (base, change) in _differences().items()}
