@@ -103,7 +103,9 @@ def evaluate(
     bar=iter,    # wraps the list of batches, such as tqdm
 ):               # dict of numbers, ready for JSON
     "The held-out score: means of per-window values, unclamped. Silent windows are counted, not scored."
-    loud = sounds[sounds.flatten(1).abs().amax(1) > 1e-3]
+    if not sounds.isfinite().all():
+        raise ValueError('the sounds have samples that are not finite numbers: leave those windows out')
+    loud = sounds[(sounds - sounds.mean(2, keepdim=True)).abs().amax((1, 2)) > 1e-3]
     if not len(loud): raise ValueError('every window is silent: give louder sounds')
     rows, refined, n = [], [], frame(rate_of(model))
     for y in bar(loud.split(batch)):
@@ -125,6 +127,10 @@ def describe(sound, rate):
     mean = float(sound.mean())
     return dict(samples=sound.shape[-1], rate=rate, mean=mean, peak=float((sound - mean).abs().max()))
 
+def _length(model, about):
+    "Samples of a clip at the model's rate, a window's at least; in whole numbers, exact at any length."
+    return max(model.config['size'], -(-about['samples']*rate_of(model)//about['rate']))
+
 # %% ../nbs/13_audio.ipynb #ceff9305
 @torch.no_grad()
 def to_codes(
@@ -138,9 +144,10 @@ def to_codes(
     "Cut a clip into overlapping windows at the model's rate, mean 0 and peak 0.7, and encode them."
     size, about = model.config['size'], describe(sound, rate)
     level = (sound - about['mean'])*(.7/(about['peak'] or 1))
-    wave = resampled(level, rate, rate_of(model))                                           # 1 m
-    wave = F.pad(wave, (0, max(0, size - wave.shape[1])), mode='replicate')
-    starts = overlapping(wave.shape[1], size)
+    m = _length(model, about)
+    wave = resampled(level, rate, rate_of(model))[:, :m]    # of a long clip it may lack one sample at the end
+    wave = F.pad(wave, (0, m - wave.shape[1]), mode='replicate')                            # 1 m
+    starts = overlapping(m, size)
     for part in bar([starts[k:k+batch] for k in range(0, len(starts), batch)]):
         windows = torch.stack([wave[:, s:s+size] for s in part])                            # B 1 size
         yield model.encode(windows.to(**like(model)), steps)
@@ -149,9 +156,8 @@ def to_codes(
 def _times(model, about, scale):
     "For each window: its first output sample, and the output samples' coordinates in the window."
     size, rate, out = model.config['size'], rate_of(model), about['rate']*scale
-    m = max(size, math.ceil(about['samples']*rate/about['rate']))
     count = torch.arange(math.ceil(size*out/rate), dtype=torch.float64)                     # K
-    for s in overlapping(m, size):
+    for s in overlapping(_length(model, about), size):
         first = math.ceil(s*out/rate)
         yield first, 2*((first + count)/out + (.5 - s - size/2)/rate)        # sample k: at k/out
 

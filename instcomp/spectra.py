@@ -21,7 +21,9 @@ def spectrum(
     sounds,  # (B, 1, T)
     n=256,   # samples of a frame
 ):           # (B, n/2+1, frames) decibels, at least -100
-    "Short-time power spectrum, Hann window, three quarters of overlap."
+    "Short-time power spectrum, Hann window, three quarters of overlap. `ValueError` for a short sound."
+    if sounds.shape[-1] <= n//2:
+        raise ValueError(f'sounds of {sounds.shape[-1]} samples: a frame of {n} needs {n//2 + 1} or more')
     window = torch.hann_window(n, device=sounds.device, dtype=sounds.dtype)
     Z = torch.stft(sounds[:, 0], n, n//4, window=window/window.sum(), return_complex=True)  # B F frames
     return 10*torch.log10(Z.abs().square().clamp(min=1e-10))                                # B F frames

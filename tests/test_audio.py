@@ -9,10 +9,12 @@ import soundfile
 import torch
 from floors import ROOT
 
-from instcomp.audio import _times, evaluate, evaluation, reconstruct, source, through
+from instcomp.audio import _times, evaluate, evaluation, reconstruct, source, through, to_codes
 from instcomp.cli import main
+from instcomp.data import SPLITS
 from instcomp.presets import build, shipped
 from instcomp.sounds import Clips, read_sound, resampled, voice, voices, write_sound
+from instcomp.spectra import spectrum
 
 VOICE = voice(4, seconds=1.)                                    # (16,000,) at 16 kHz
 
@@ -124,10 +126,24 @@ def test_the_last_sample_can_be_drawn():
     assert seen == {3., 4., 5., 6., 7., 8., 9.}
 
 
-def test_librispeech_layout_scores_the_first_window(tmp_path):
-    write_sound(VOICE, tmp_path/'a.flac', 16_000)
-    clips = Clips([tmp_path/'a.flac'], 16_000, 8000, first=True)
-    assert torch.allclose(next(clips.fixed(8000)), VOICE[None, :8000], atol=2**-15)
+def test_librispeech_layout_scores_the_first_window(tmp_path, monkeypatch):
+    "Sentences in order, whatever lies beside them, and of each the same window for every seed."
+    monkeypatch.setenv('INSTCOMP_DATA', str(tmp_path))
+    config = dict(task=dict(name='audio', rate=16_000), size=8000)
+    with pytest.raises(FileNotFoundError, match='librispeech'): source('librispeech', 'test', config)
+    for place, start in (('10/3', 4000), ('1/2', 0)):
+        folder, name = tmp_path/'LibriSpeech/test-clean'/place, place.replace('/', '-')
+        folder.mkdir(parents=True)
+        soundfile.write(folder/f'{name}-0000.flac', VOICE[start:start + 12_000].numpy(), 16_000)
+        (folder/f'{name}.trans.txt').write_text(f'{name}-0000 A SENTENCE\n')
+    with pytest.raises(ValueError, match='2 of the 2620'): source('librispeech', 'test', config)
+    monkeypatch.setitem(SPLITS['librispeech'], 'test', ('test-clean', 2))
+    clips = source('librispeech', 'test', config)
+    assert [f.name for f in clips.items] == ['1-2-0000.flac', '10-3-0000.flac']
+    for seed in (0, 1):
+        a, b = evaluation('librispeech', config, 2, seed)
+        assert torch.allclose(a, VOICE[None, :8000], atol=2**-15)
+        assert torch.allclose(b, VOICE[None, 4000:12_000], atol=2**-15)
 
 
 def test_test_speakers_are_never_trained_on():
@@ -139,10 +155,15 @@ def test_test_speakers_are_never_trained_on():
 def test_silent_windows_are_counted_not_scored(model):
     config = model.config
     loud = evaluation('voices', config, 3)
-    result = evaluate(model, torch.cat([loud, torch.zeros_like(loud[:2])]))
-    assert (result['n'], result['silent']) == (3, 2) and result['psnr'] == evaluate(model, loud)['psnr']
+    zeros, offset, score = torch.zeros_like(loud[:1]), torch.full_like(loud[:1], .2), evaluate(model, loud)
+    result = evaluate(model, torch.cat([loud, zeros, offset]))
+    assert (result['n'], result['silent'], score['silent']) == (3, 2, 0)
+    assert all(result[k] == score[k] for k in ('psnr', 'psnr_mean', 'si_sdr', 'log_spectral_distance'))
     assert abs(result['psnr_peak2'] - result['psnr'] - 6.0206) < 1e-3
-    with pytest.raises(ValueError, match='silent'): evaluate(model, torch.zeros_like(loud))
+    for quiet in (zeros, offset):
+        with pytest.raises(ValueError, match='silent'): evaluate(model, quiet)
+    for bad in (torch.nan, torch.inf):
+        with pytest.raises(ValueError, match='finite'): evaluate(model, torch.cat([loud, zeros + bad]))
 
 
 def test_commands_take_sounds(tmp_path, capsys, model):
@@ -207,3 +228,19 @@ def test_the_first_sample_stays_at_time_zero(model, scale):
     about = dict(samples=1300, rate=8000)
     for (a, x), (b, dense) in zip(_times(model, about, 1), _times(model, about, scale)):
         assert b == scale*a and torch.allclose(dense[::scale], x)
+
+
+@pytest.mark.parametrize('n, rate, m', [(900_070, 44_100, 163_279), (163_279, 8000, 163_279), (9, 8000, 512)])
+def test_long_clips_are_decoded_where_they_were_encoded(model, monkeypatch, n, rate, m):
+    "torchaudio takes a long clip's length from a float32: it may lack the last sample."
+    cut = []
+    monkeypatch.setattr('instcomp.audio.overlapping', lambda *of: cut.append(of) or [of[0] - of[1]])
+    list(to_codes(model, torch.zeros(1, n), rate)), list(_times(model, dict(samples=n, rate=rate), 1))
+    assert cut == [(m, 512)]*2
+
+
+@pytest.mark.parametrize('n', [128, 256])
+def test_a_spectrum_needs_more_than_half_a_frame(n):
+    assert spectrum(torch.zeros(2, 1, n//2 + 1), n).shape[:2] == (2, n//2 + 1)
+    for samples in (0, 1, n//2):
+        with pytest.raises(ValueError, match=f'needs {n//2 + 1}'): spectrum(torch.zeros(2, 1, samples), n)
