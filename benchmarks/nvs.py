@@ -131,16 +131,14 @@ def main():
         if key not in known: keep(key, partial(one, trained(a, 'ipc', a.seeds[0], gain), scenes, 1))
     for method, seed in () if a.gain else product(NAMES, a.seeds):
         cells = {f'views {k}': lambda model, k=k: one(model, scenes, k) for k in range(1, 6)}
-        if seed == a.seeds[0]:
-            cells[f'tto {a.tto}'] = lambda model: one(model, scenes[:12], 1, a.tto)
-            cells['random 100'] = lambda model: at_random(model, scenes, 100)
-            if method == 'ipc':
-                cells[f'shuffled {a.tto}'] = lambda model: start_over(
-                    model, scenes[:12], others(model, scenes[:12], seed), a.tto)
-            if method == 'learnedinit':
-                for name in 'learned', 'matched', 'shuffled':
-                    cells[f'start {name}'] = lambda model, name=name: from_start(
-                        model, scenes[:12], known_cars, starts(model, known_cars[0], seed)[name], a.tto)
+        cells[f'tto {a.tto}'] = lambda model: one(model, scenes[:12], 1, a.tto)
+        if seed == a.seeds[0]: cells['random 100'] = lambda model: at_random(model, scenes, 100)
+        for name in ('learned', 'matched', 'shuffled') if method == 'learnedinit' else ():
+            cells[f'start {name}'] = lambda model, name=name: from_start(
+                model, scenes[:12], known_cars, starts(model, known_cars[0], seed)[name], a.tto)
+        if method != 'learnedinit':
+            cells[f'shuffled {a.tto}'] = lambda model: start_over(
+                model, scenes[:12], others(model, scenes[:12], seed), a.tto)
         cells = {f'{method} {seed} {a.steps} {key}': f for key, f in cells.items()}
         if set(cells) <= set(known): continue
         model = trained(a, method, seed)
@@ -184,8 +182,8 @@ def claims(a, known):                                # of all seeds that are the
     for name in 'learned', 'matched', 'shuffled':
         if c := cells('learnedinit', f'start {name}'):
             put(f'views_start_{name}', mean(mean(v['psnr']) for v in c.values()), c)
-    if c := cells('ipc', f'shuffled {a.tto}'):
-        put('views_shuffled_init', mean(mean(v['psnr']) for v in c.values()), c)
+    for method, name in dict(ipc='views_shuffled_init', transinr='views_shuffled_init_transinr').items():
+        if c := cells(method, f'shuffled {a.tto}'): put(name, mean(mean(v['psnr']) for v in c.values()), c)
     path.write_text(json.dumps(found, indent=1) + '\n', 'utf-8')
 
 

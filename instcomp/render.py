@@ -172,13 +172,13 @@ def render(
     field,          # as in `march`
     o,              # (*S, 3) origins, such as those of `rays`
     d,              # (*S, 3) directions
-    near,           # where rays begin
-    far,            # where they end
+    near,           # where rays begin, a number
+    far,            # where they end, a number
     n=64,           # samples a ray
     fine=0,         # samples of a second round; 0: none
     coarse=None,    # the field of the first round; None: the same
     chunk=None,     # rays at once; None: 65,536 samples on a CPU, 2²⁰ on a card
-    **how,          # background, cells, stop: as in `shade`
+    **how,          # background (a number or (3,)), cells, stop: as in `shade`
 ):                  # dict: rgb (*S, 3); depth, opacity, disparity (*S)
     "A picture without gradients. Every chunk gives the same."
     shape, parts = o.shape[:-1], []

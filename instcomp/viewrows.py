@@ -27,7 +27,7 @@ def _paper(family, method, views=1):
     "As released; the jitter is mended, and the share of foreground rays holds for the whole training."
     task = dict(near=2., far=6., points=128, rays=128, last=1e-3, density='relu', scale=1.,
                 support=[views]*2)
-    encoder = BIG | (dict(views=views) if method == 'ipc' else dict(views=views, positions=False))
+    encoder = BIG | (dict(views=views) if method == 'ipc' else dict(positions=False))
     train = dict(steps=1000*2500//32 if family != 'lamps' else 400*2500//32, batch=32, noise='instance')
     modulator = dict(ipc=IPC, transinr=COLUMNS)[method]
     return _row(f'shapenet-{family}', 128, task, 8., 60, [256]*5, modulator, encoder, train, 'fp32',

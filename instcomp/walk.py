@@ -32,12 +32,14 @@ def octaves(
 
 class Encoder(Hyper):
     "A `Hyper` of dicts with `support` (B, V, 9, H, W): its positions are repeated for each view."
+    views = 0                                                                 # exactly so many; 0: any number
     def start(self, signal):
         "Patch tokens (B, V*T, dim) and weight tokens before the first block. `ValueError` for another size."
         t, T, n = self.tokens(signal), len(self.pos), self.embed.in_features
-        if t.shape[1] % T or t.shape[2] != n:
-            raise ValueError(f'{t.shape[1]} tokens of {t.shape[2]} numbers: this encoder takes {T} of {n} '
-                             'a view; resize the pictures, or show another number of them')
+        if (t.shape[1] != T if self.views else t.shape[1] % T) or t.shape[2] != n:
+            takes = f'{T} of {n} for {self.views} picture(s)' if self.views else f'{T} of {n} a picture'
+            raise ValueError(f'{t.shape[1]} tokens of {t.shape[2]} numbers: this encoder takes {takes}; '
+                             'resize the pictures, or show another number of them')
         t = self.embed(t) + self.pos.repeat(t.shape[1]//T, 1)                               # B VT D
         w = self.weight_tokens.expand(len(t), -1, -1)                                       # B R D
         return t, w + self.mix(t.unflatten(1, (-1, T)).mean(1)) if self.mix else w
@@ -60,6 +62,7 @@ def transformer(
         return patchify(s.flatten(0, 1), patch).unflatten(0, s.shape[:2]).flatten(1, 2)     # B VT 9p²
     n = (size//patch)**axes*max(1, views)
     made = Encoder(tokens, n, channels*patch**axes, code_shape, dim, depth, heads, ff, dropout, std, mix, own)
+    made.views = views
     if not positions: torch.nn.init.zeros_(made.pos).requires_grad_(False)
     return made
 
@@ -123,7 +126,7 @@ def see(
     shape,     # (H, W)
     **how,     # fine, cells, stop: as `render` takes them
 ):             # dict: rgb (*V, H, W, 3); depth, opacity, disparity (*V, H, W)
-    "New views of an instance. Depth is that of the opaque part, along z."
+    "New views of an instance. Depth is a weighted sum along z: divide it by opacity."
     task, W = model.query.keywords, model.inr.W[0]
     o, d = rays(poses.to(W), lens, pixels(*shape, device=W.device).to(W.dtype))
     near, far, n = (task.get(k, v) for k, v in dict(near=2., far=6., points=128).items())
