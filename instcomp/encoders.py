@@ -117,7 +117,7 @@ WAVES = {
 def _outer(epochs, pictures, batch, lr, **more):
     return dict(steps=epochs*-(-pictures//batch), batch=batch, lr=lr, noise=None, **more)
 
-IMAGENETTE, FFHQ = _outer(800, 9_469, 16, 1e-4), lambda lr: _outer(200, 60_000, 64, lr, warmup=469)
+IMAGENETTE, FFHQ = _outer(800, 9_469, 16, 1e-4), lambda lr: _outer(200, 60_000, 16, lr, warmup=1875)
 INIT = dict(name='weights')
 PAPER = {
     'image-ipc-cavia-paper-imagenette': ('imagenette', dict(encoder=STEPS | dict(lr=.003), train=IMAGENETTE)),

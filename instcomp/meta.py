@@ -26,8 +26,11 @@ def _check(steps):
     if steps < 0: raise ValueError(f'steps={steps}: give 0 or more')
 
 def _rates(code, lr):
-    "A step size for each part of the code."
-    return list(lr.values()) if isinstance(lr, dict) else [lr]*len(_parts(code))
+    "A step size for each part of the code, by its name. `ValueError` for other names."
+    if not isinstance(lr, dict): return [lr]*len(_parts(code))
+    names = list(code) if isinstance(code, dict) else []
+    if set(names) != set(lr): raise ValueError(f'lr has {list(lr)}, the code {names}: give a rate for each')
+    return [lr[name] for name in names]
 
 # %% ../nbs/11_meta.ipynb #6ecceae1
 def _move(c, g, lr, scale_by_norm):
@@ -60,11 +63,15 @@ def optimise(
     code,     # (B, …) where to start, or a flat dict of such tensors; it is not changed
     loss_fn,  # callable: code -> (B,), each instance's own loss
     steps,    # Adam steps; 0 gives a copy of `code`
-    lr=1e-2,  # Adam's first step size; it falls along half a cosine
+    lr=1e-2,  # step size at the start, for 30 steps or more; it falls along half a cosine
     betas=(.9, .999),  # Adam's memories; a short second one suits a few hundred steps
 ):            # the code after the steps, in the form of `code`, without a graph
-    "Test-time optimisation: Adam on the code alone, also inside `no_grad`. `ValueError` if `steps` < 0."
+    """Test-time optimisation: Adam on the code alone, also inside `no_grad`. `ValueError` if `steps` < 0.
+
+    Fewer than 30 steps are smaller, times steps/30: a few full ones would spoil a good start.
+    """
     _check(steps)
+    lr = lr*min(1, steps/30)
     with torch.enable_grad():
         code = _like(code, [c.detach().clone().requires_grad_() for c in _parts(code)])
         opt = torch.optim.Adam(_parts(code), lr, tuple(betas))

@@ -1,5 +1,6 @@
 "Gradient steps as an encoder: exact outer gradients, no batch effects, and runs that survive being killed."
 import json
+import math
 import os
 import random
 import signal
@@ -12,13 +13,14 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
+from instcomp.data import Crops, photos
 from instcomp.encoders import METHODS, TINY, WAVES
 from instcomp.family import Concatenate, Full, Shift
 from instcomp.fourier import log_spaced
 from instcomp.image import query
 from instcomp.inr import INR
 from instcomp.ipc import IPC
-from instcomp.meta import Learned, Weights, adapt, matched, shuffled
+from instcomp.meta import Learned, Weights, adapt, matched, optimise, shuffled
 from instcomp.modulate import GINR
 from instcomp.presets import build, load, shipped
 from instcomp.train import Objective, train
@@ -96,6 +98,33 @@ def test_adapt_inside_no_grad_from_a_parameter():
     loss = lambda code: code.square().sum(1)
     with torch.no_grad(): code = adapt(start.expand(3, 4), loss, 2, .1, scale_by_norm=False)
     torch.testing.assert_close(code, start.detach().expand(3, 4)*.8**2)
+
+
+def test_rates_of_a_dict_go_by_name():
+    code = dict(a=torch.randn(2, 3), b=torch.randn(2, 4))
+    loss = lambda c: c['a'].square().sum(1) + c['b'].square().sum(1)
+    new = adapt(code, loss, 1, dict(b=.1, a=0.), scale_by_norm=False)
+    assert torch.equal(new['a'], code['a']) and list(new) == list(code)
+    torch.testing.assert_close(new['b'], .8*code['b'])
+    for wrong in dict(a=.1), dict(a=.1, c=.1):
+        with pytest.raises(ValueError, match='lr has'): adapt(code, loss, 1, wrong)
+
+
+@pytest.mark.skipif('photos-ipc' not in shipped(), reason='weights not in this checkout')
+@pytest.mark.parametrize('name', ['photos-ipc', 'image-cavia'])
+def test_few_steps_never_spoil_a_prediction(name):
+    model, few = load(name, 'cpu'), []
+    images = torch.stack(list(Crops(photos('test')).fixed(model.config['size'], n=2)))
+    with torch.no_grad():
+        for steps in (0, 1, 3, 8): few.append(model.losses(model.encode(images, steps), images).log().mean())
+    assert all(later < few[0] for later in few[1:])
+
+
+def test_thirty_steps_begin_at_the_full_rate():
+    code = torch.full((1, 3), 5.)
+    moved = lambda steps: (optimise(code, lambda c: -c.sum(1), steps, .1) - code).mean().item()
+    full = lambda n: sum(.05*(1 + math.cos(math.pi*i/n)) for i in range(n))
+    assert moved(30) == pytest.approx(full(30), rel=1e-3) and moved(3) == pytest.approx(.1*full(3), rel=1e-3)
 
 
 def test_shared_layers_are_computed_once(monkeypatch):
