@@ -15,12 +15,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from .camera import Lens, pinhole, pixels, rays
 from .modulate import write
 from .objects import around, on_white
+from .pictures import UNREADABLE, one_line
 
 # %% ../nbs/A28_views.ipynb #de931a70
 class Scene(NamedTuple):
@@ -32,52 +34,82 @@ class Scene(NamedTuple):
     skipped: tuple = ()   # frames that were listed but are not there
 
 # %% ../nbs/A28_views.ipynb #4e3e65fc
+_NUMBERS = ('w', 'h', 'fl_x', 'fl_y', 'camera_angle_x', 'camera_angle_y', 'cx', 'cy', 'k1', 'k2', 'p1', 'p2')
+_BEYOND = ('is_fisheye', 'k3', 'k4', 'k5', 'k6')
+_KINDS = ('PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL', 'OPENCV', 'FULL_OPENCV')
+
 def _wrong(path, what): return ValueError(f'{path}: {what}')
 
-def _read(path):
-    "A transforms.json as a dict with frames."
-    path = Path(path)
-    if path.is_dir(): path = path/'transforms.json'
+def _read(path, part):
+    "A transforms.json: its place, all of it, a part of its frames."
+    path = Path(path)/'transforms.json' if Path(path).is_dir() else Path(path)
     if not path.is_file(): raise FileNotFoundError(f'{path}: no such file; give one with a transforms.json')
     try: meta = json.loads(path.read_text('utf-8'))
     except ValueError as error: raise _wrong(path, f'not JSON ({error}); copy it again') from None
     frames = meta.get('frames') if isinstance(meta, dict) else None
     if not isinstance(frames, list) or not frames: raise _wrong(path, 'holds no list of frames')
-    return path, meta, frames
+    good = [isinstance(f, dict) and isinstance(f.get('file_path') or 0, str) for f in frames]
+    if not all(good): raise _wrong(path, f'frame {good.index(False)} names no picture: give its file_path')
+    return path, meta, frames[part or slice(None)]
 
-def _lens(path, meta, width, height):
+def _said(path, meta, frames):
+    "What is said of the lens, once for all frames or alike in each; every number possible."
+    said, *others = ({k: one[k] for k in (*_NUMBERS, *_BEYOND, 'camera_model') if k in one}
+                     for f in frames for one in (meta | f, f | meta))
+    if any(o != said for o in others): raise _wrong(path, 'a lens for each frame: give one for all')
+    if any(said.pop(k, 0) for k in _BEYOND) or said.pop('camera_model', 'OPENCV') not in _KINDS:
+        raise _wrong(path, 'a fisheye lens, or distortion beyond k1 k2 p1 p2: undistort the pictures first')
+    for k, v in said.items():
+        low, high = 1e-6 if k in _NUMBERS[:6] else -1e9, 3.14159 if 'angle' in k else 1e9
+        if type(v) not in (int, float) or not low <= v <= high:
+            raise _wrong(path, f'{k} is {v!r:.30}: give a number from {low:g} to {high:g}')
+    return said
+
+def _lens(path, said, width, height):
     "Focal lengths in pixels of the pictures as they are on disk."
-    w, h = meta.get('w', width), meta.get('h', height)
-    fx, fy = meta.get('fl_x'), meta.get('fl_y')
-    if fx is None and 'camera_angle_x' in meta: fx = .5*w/math.tan(.5*meta['camera_angle_x'])
-    if fy is None and 'camera_angle_y' in meta: fy = .5*h/math.tan(.5*meta['camera_angle_y'])
-    fx, fy = fx or fy, fy or fx
-    if not fx or not 0 < fx < math.inf: raise _wrong(path, 'no focal length: give camera_angle_x, or fl_x')
-    bent = [meta.get(k, 0.) for k in ('k1', 'k2', 'p1', 'p2')]
-    lens = Lens(fx, fy, meta.get('cx', w/2), meta.get('cy', h/2), *bent)
+    w = said.get('w', said.get('h', height)*width/height)
+    h = said.get('h', w*height/width)
+    if abs(width*h - height*w) > max(w, h):                # more than rounding
+        raise _wrong(path, f'w, h say {w:g} x {h:g}, the pictures are {width} x {height}: correct w and h')
+    f = {a: .5*n/math.tan(.5*said[k]) for a, n in zip('xy', (w, h)) if (k := f'camera_angle_{a}') in said}
+    f |= {a: said[f'fl_{a}'] for a in 'xy' if f'fl_{a}' in said}
+    if not f: raise _wrong(path, 'no focal length: give camera_angle_x, or fl_x')
+    fx, fy = f.get('x', f.get('y')), f.get('y', f.get('x'))
+    lens = Lens(fx, fy, said.get('cx', w/2), said.get('cy', h/2), *(said.get(k, 0.) for k in _NUMBERS[8:]))
     return lens.stretched(width/w, height/h)               # the pictures may have been resized
 
 def _pose(path, frame):
     "A frame's camera. `ValueError` unless it is a rotation and a place."
-    m = torch.tensor(frame.get('transform_matrix', []), dtype=torch.float32)
-    name = frame.get('file_path', 'a frame')
-    if m.shape != (4, 4) or not m.isfinite().all(): raise _wrong(path, f'{name}: the pose is no 4 x 4 matrix')
-    R = m[:3, :3]
-    size = R.norm(dim=0).mean()
+    try: m = torch.tensor(frame.get('transform_matrix'), dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError, OverflowError): m = torch.empty(0)
+    if m.shape != (4, 4) or not m.isfinite().all() or not torch.allclose(m[3], torch.eye(4)[3]):
+        raise _wrong(path, f'{frame["file_path"]}: the pose is no 4 x 4 matrix that ends in 0 0 0 1')
+    R, size = m[:3, :3], m[:3, :3].norm(dim=0).mean()
     if not size > 1e-6 or not torch.allclose(R.T @ R/size**2, torch.eye(3), atol=1e-2) or torch.det(R) < 0:
-        raise _wrong(path, f'{name}: the pose is singular or no rotation; estimate the cameras again')
+        raise _wrong(path, f'{frame["file_path"]}: the pose is singular or no rotation; estimate it again')
     return torch.cat([torch.cat([R/size, m[:3, 3:]], 1), m[3:]])
 
 # %% ../nbs/A28_views.ipynb #6e1be02e
 def _picture(path):
-    "(4, H, W) uint8; without an alpha channel everything is opaque."
-    try: return torch.from_numpy(np.array(Image.open(path).convert('RGBA'))).permute(2, 0, 1)
-    except (UnidentifiedImageError, OSError): raise _wrong(path, 'no picture; copy it again') from None
+    "(4, H, W) uint8, not turned by its EXIF entry; without an alpha channel everything is opaque."
+    try: p = Image.open(path); rgba = np.array(p.convert('RGBA'))
+    except UNREADABLE as error: raise _wrong(path, f'no picture ({one_line(error)}); copy it again') from None
+    if p.mode[0] in 'IF': raise _wrong(path, 'more than 8 bits a colour: save it with 8')
+    return torch.from_numpy(rgba).permute(2, 0, 1)
 
 def _file(folder, name):
     "The picture of a frame, with or without its ending; None where there is none."
     tries = [folder/name, *(folder/f'{name}{e}' for e in ('.png', '.jpg', '.jpeg', '.JPG'))]
     return next((f for f in [*tries, folder/f'{Path(name).name}.png'] if f.is_file()), None)
+
+def _depth(path, files, shape):
+    "(V, H, W) from what `write_views` left, where map k is of r_k; None where there is nothing."
+    if not (file := path.parent/'depth.safetensors').is_file(): return None
+    try:
+        maps = {path.parent/f'r_{k}': m for k, m in enumerate(load_file(file)['depth']) if m.shape == shape}
+        return torch.stack([maps[f.with_suffix('')] for f in files]).float()
+    except (SafetensorError, KeyError, TypeError):
+        raise _wrong(path, 'depth.safetensors is broken or not of these pictures; remove it') from None
 
 def read_scene(
     path,        # a folder, or its transforms.json
@@ -85,21 +117,17 @@ def read_scene(
     frames=None, # a slice: only these
 ):               # Scene, before white
     "One scene from disk. `ValueError`, `FileNotFoundError` in one line; missing frames are in `skipped`."
-    path, meta, listed = _read(path)
-    listed = listed[frames or slice(None)]
-    files = [_file(path.parent, frame.get('file_path', '')) for frame in listed]
-    skipped = tuple(frame.get('file_path', '?') for frame, f in zip(listed, files) if f is None)
+    path, meta, listed = _read(path, frames)
+    files = [_file(path.parent, frame['file_path']) for frame in listed]
+    skipped = tuple(frame['file_path'] for frame, f in zip(listed, files) if f is None)
     if len(skipped) == len(listed): raise _wrong(path, f'none of its {len(listed)} frames is there')
-    found = [(_picture(f), _pose(path, frame), f.name) for frame, f in zip(listed, files) if f is not None]
-    shapes = {tuple(p.shape[1:]): name for p, _, name in found}
-    if len(shapes) > 1:
-        all_of = ', '.join(f'{name} {h} x {w}' for (h, w), name in shapes.items())
-        raise _wrong(path, f'pictures of several sizes: {all_of}; resize them alike')
+    found = [(_picture(f), _pose(path, frame), f) for frame, f in zip(listed, files) if f is not None]
+    sizes = {p.shape: f'{f.name} {p.shape[1]} x {p.shape[2]}' for p, _, f in found}
+    if len(sizes) > 1: raise _wrong(path, f'several sizes: {", ".join(sizes.values())}; resize them alike')
     straight = torch.stack([p for p, *_ in found]).float()/255                              # V 4 H W
     images = straight[:, :3]*straight[:, 3:] + 1 - straight[:, 3:]
     H, W = images.shape[-2:]
-    lens, depth = _lens(path, meta, W, H), path.parent/'depth.safetensors'
-    depth = load_file(depth)['depth'][frames or slice(None)] if depth.is_file() and not skipped else None
+    lens, depth = _lens(path, _said(path, meta, listed), W, H), _depth(path, [f for *_, f in found], (H, W))
     if size and size != min(H, W):
         shape = [round(size*n/min(H, W)) for n in (H, W)]
         images = F.interpolate(images, shape, mode='area' if size < min(H, W) else 'bilinear')
@@ -108,10 +136,8 @@ def read_scene(
     return Scene(images, torch.stack([p for _, p, _ in found]), lens, depth, skipped)
 
 # %% ../nbs/A28_views.ipynb #576c05d0
-def squared(
-    scene,  # Scene
-):          # Scene whose pictures are square
-    "The middle of every picture; the lens follows."
+def squared(scene):
+    "A scene of the middle of every picture, a square; the lens follows."
     H, W = scene.images.shape[-2:]
     n, top, left = min(H, W), max(0, H - W)//2, max(0, W - H)//2
     cut = lambda v: v[..., top:top + n, left:left + n]
@@ -131,8 +157,7 @@ class Kept:
         self.load = lru_cache(maxsize=None)(self._load)
     def __len__(self): return self.n
     def _load(self, p):
-        name = f'{self.family}-{self.size}-{self.views}-{self.first//self.part + p:04}.safetensors'
-        path = self.folder/name
+        path = self.folder/f'{self.family}-{self.size}-{self.views}-{self.first//self.part+p:04}.safetensors'
         if not path.exists():
             numbers = range(self.first + p*self.part, self.first + (p + 1)*self.part)
             made = [around(self.family, k, self.views, self.size) for k in numbers]
@@ -142,9 +167,8 @@ class Kept:
         return load_file(path)
     def __getitem__(self, i):
         if not 0 <= i < self.n: raise IndexError(f'object {i}: there are {self.n}')
-        part = {k: v[i % self.part] for k, v in self.load(i//self.part).items()}
-        lens = pinhole(self.size, self.size, .54)
-        return Scene(on_white(part['pictures']), part['poses'], lens, part['depth'])
+        p = {k: v[i % self.part] for k, v in self.load(i//self.part).items()}
+        return Scene(on_white(p['pictures']), p['poses'], pinhole(self.size, self.size, .54), p['depth'])
 
 # %% ../nbs/A28_views.ipynb #d4cd01d4
 class Learnit:
@@ -168,21 +192,17 @@ def signal(
     support,  # numbers of the pictures that are shown
     asked,    # numbers of the pictures that are asked about
     rays_at=None, # (R,) which of their pixels, counted through; None: all
-):            # dict: support (V, 9, H, W); origin, direction, colour (R, 3)
+):            # dict: support (V, 9, H, W); colour, origin, direction (R, 3)
     "One instance, without its batch dimension."
     uv = pixels(*scene.images.shape[-2:])
     def seen(k):
-        o, d = rays(scene.poses[k], scene.lens, uv)                                         # V H W 3
-        return o, d, scene.images[k].permute(0, 2, 3, 1)
-    o, d, y = seen(support)
-    shown = torch.cat([y, o, d], -1).permute(0, 3, 1, 2)                                    # V 9 H W
+        return scene.images[k].permute(0, 2, 3, 1), *rays(scene.poses[k], scene.lens, uv)   # V H W 3
+    shown = torch.cat(seen(support), -1).permute(0, 3, 1, 2)                                # V 9 H W
     questions = [v.reshape(-1, 3)[slice(None) if rays_at is None else rays_at] for v in seen(asked)]
-    return dict(support=shown, **dict(zip(('origin', 'direction', 'colour'), questions)))
+    return dict(support=shown, **dict(zip(('colour', 'origin', 'direction'), questions)))
 
-def foreground(
-    colour,  # (N, 3)
-):           # (M,) numbers of pixels that are not pure white
-    "Where there is something to learn."
+def foreground(colour):
+    "Where there is something to learn: (M,) numbers of those of (N, 3) pixels that are not pure white."
     return (colour.amin(-1) < 1).nonzero()[:, 0]
 
 # %% ../nbs/A28_views.ipynb #ef5f15c5

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save
 
 from instcomp.camera import Lens, pinhole, pixels, rays
 from instcomp.cli import main
@@ -34,11 +35,56 @@ def changed(folder, change):
 
 
 FLAT = [[1., 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+EYE = torch.eye(4).tolist()
+TURNED = torch.tensor([[1., 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [1, 2, 3, 1]]).tolist()    # transposed
+
+
+def lens(**said): return lambda m: m.update(said)
+
+
+def frame(**said): return lambda m: m['frames'][1].update(said)
+
+
+def each(key, *values): return lambda m: [f.update({key: v}) for f, v in zip(m['frames'], values)]
+
+
 REFUSED = {
     'no focal length': lambda m: m.pop('camera_angle_x'),
-    'singular': lambda m: m['frames'][1].update(transform_matrix=FLAT),
-    'no 4 x 4 matrix': lambda m: m['frames'][1].update(transform_matrix=[[1., 2.]]),
-    'r_1: the pose': lambda m: m['frames'][1].update(transform_matrix=[[float('nan')]*4]*4),
+    'camera_angle_x is 0': lens(camera_angle_x=0),
+    'camera_angle_x is 3.2': lens(camera_angle_x=3.2),
+    'camera_angle_x is None': lens(camera_angle_x=None),
+    'fl_x is -30': lens(fl_x=-30.),
+    'fl_y is 0': lens(fl_x=30., fl_y=0),
+    'fl_x is inf': lens(fl_x=float('inf')),
+    'fl_x is nan': lens(fl_x=float('nan')),
+    "fl_x is '30'": lens(fl_x='30'),
+    'fl_x is True': lens(fl_x=True),
+    'cx is nan': lens(cx=float('nan')),
+    'k1 is nan': lens(k1=float('nan')),
+    'p2 is inf': lens(p2=float('inf')),
+    'k2 is None': lens(k2=None),
+    'w is 0': lens(w=0, h=0),
+    'w, h say 64 x 32, the pictures are 32 x 32': lens(w=64, h=32),
+    'a fisheye lens': lens(camera_model='OPENCV_FISHEYE'),
+    'undistort the pictures': lens(is_fisheye=True),
+    'beyond k1 k2 p1 p2': lens(k3=.01),
+    'distortion beyond': lens(k6=.01),
+    'or distortion': each('k4', *[.01]*4),
+    'a lens for': frame(k1=.01),
+    'a lens for each frame': each('fl_x', 50., 50., 60., 50.),
+    'give one for all': each('camera_angle_x', .3, .3, .3, .3),
+    'a lens for each': frame(fl_x=50.),
+    'singular': frame(transform_matrix=FLAT),
+    'no 4 x 4 matrix': frame(transform_matrix=[[1., 2.]]),
+    'r_1: the pose': frame(transform_matrix=[[float('nan')]*4]*4),
+    'r_1: the pose is no': frame(transform_matrix=EYE[:3] + [[0., 0, 1]]),
+    'the pose is no 4 x 4': frame(transform_matrix=[['1']*4]*4),
+    'is no 4 x 4': frame(transform_matrix=[[10**400]*4]*4),
+    'r_1: the pose is no 4': frame(transform_matrix=None),
+    'ends in 0 0 0 1': frame(transform_matrix=TURNED),
+    'frame 1 names no picture': lambda m: m['frames'].__setitem__(1, './r_1'),
+    'frame 2 names no picture': lambda m: m['frames'][2].pop('file_path'),
+    'give its file_path': frame(file_path=3),
     'no list of frames': lambda m: m.update(frames=[]),
     'none of its 4 frames': lambda m: [f.update(file_path=f'gone{k}') for k, f in enumerate(m['frames'])],
 }
@@ -48,6 +94,43 @@ REFUSED = {
 def test_refused_in_one_line(folder, say):
     with pytest.raises(ValueError, match=say) as error: read_scene(changed(folder, REFUSED[say]))
     assert '\n' not in str(error.value) and 'transforms.json' in str(error.value)
+
+
+def test_a_lens_said_alike_in_each_frame(folder):
+    scene = read_scene(changed(folder, each('fl_x', *[50.]*4)))
+    assert scene.lens[:2] == (50., read_scene(folder, frames=slice(2)).lens.fy)
+    alike = {'k3': 0, 'is_fisheye': False, 'camera_model': 'OPENCV', 'fl_y': 50, 'w': 64}
+    assert read_scene(changed(folder, lens(**alike))).lens == Lens(25., 25., 16., 16.)
+
+
+@pytest.mark.parametrize('kind', ['I;16', 'F'])
+def test_sixteen_bits_are_refused(folder, kind):
+    deep = np.full((32, 32), 300, np.uint16 if kind == 'I;16' else np.float32)
+    Image.fromarray(deep).save(folder/('r_1.png' if kind == 'I;16' else 'deep.tif'))
+    if kind == 'F': changed(folder, frame(file_path='deep.tif'))
+    with pytest.raises(ValueError, match='8 bits a colour: save it with 8'): read_scene(folder)
+
+
+def test_depth_goes_to_its_picture(folder):
+    before = read_scene(folder)
+    changed(folder, lambda m: m['frames'].reverse())
+    assert torch.equal(read_scene(folder).depth, before.depth.flip(0))
+    assert torch.equal(read_scene(folder, frames=slice(1, 3)).depth, before.depth[[2, 1]])
+    (folder/'r_2.png').unlink()
+    assert torch.equal(read_scene(folder).depth, before.depth[[3, 1, 0]])
+    (folder/'r_1.png').rename(folder/'other.png')
+    changed(folder, lambda m: m['frames'][2].update(file_path='other.png'))
+    with pytest.raises(ValueError, match='transforms.json: depth.safetensors'): read_scene(folder)
+
+
+DEPTHS = dict(few=dict(depth=torch.ones(3, 32, 32)), small=dict(depth=torch.ones(4, 16, 16)),
+              one=dict(depth=torch.tensor(1.)), other=dict(distance=torch.ones(4, 32, 32)))
+
+
+@pytest.mark.parametrize('kind', ['broken', *DEPTHS])
+def test_a_wrong_depth_is_refused(folder, kind):
+    (folder/'depth.safetensors').write_bytes(save(DEPTHS[kind]) if kind in DEPTHS else b'broken')
+    with pytest.raises(ValueError, match='transforms.json: depth.safetensors.*remove it'): read_scene(folder)
 
 
 def test_missing_frames_are_skipped_by_name(folder, capsys):
