@@ -1,7 +1,7 @@
 """Train a model that comes with the package and needs offline data only, score it, put it into data/weights.
 
     python benchmarks/shipped.py voices-ipc        sounds: 23 minutes of one thread
-    python benchmarks/shipped.py cars-ipc          cars from one to five pictures: 15 minutes
+    python benchmarks/shipped.py cars-ipc          cars from one to five pictures: 20 minutes
 
 A training that was stopped goes on. Writes benchmarks/claims/<name>.json.
 """

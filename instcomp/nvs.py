@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import torch
+from scipy.stats import t
 
 from .camera import pixels, rays
 from .data import home
@@ -27,9 +28,9 @@ from .walk import orbit, see, write_gif
 def interval(
     values,  # (N,) one number for each object
 ):           # (mean, half the width of the 95 % interval)
-    "Student's interval, close enough to the normal one above ten objects."
-    values = torch.as_tensor(values, dtype=torch.float64)
-    wide = 1.96*values.std().item()/len(values)**.5 if len(values) > 1 else math.nan
+    "Student's interval for the mean."
+    values, n = torch.as_tensor(values, dtype=torch.float64), len(values)
+    wide = t.ppf(.975, n - 1)*values.std().item()/n**.5 if n > 1 else math.nan
     return values.mean().item(), wide
 
 @torch.no_grad()
@@ -88,10 +89,12 @@ def evaluate(
     found, refined, depth, white = [], [], [], []
     draw = torch.Generator().manual_seed(0)
     for i in bar(range(len(scenes))):
-        runs = [scores(model, scenes[i], support, how, 0, draw) for _ in range(repeats)]
-        found.append(torch.cat([r['psnr'] for r in runs]).mean())
-        depth.append(runs[0]['depth_error'])
-        if steps: refined.append(scores(model, scenes[i], support, how, steps, draw)['psnr'].mean())
+        state = draw.get_state()                              # the same pictures before and after the steps
+        for into, k in ((found, 0), (refined, steps)) if steps else ((found, 0),):
+            draw.set_state(state)
+            runs = [scores(model, scenes[i], support, how, k, draw) for _ in range(repeats)]
+            into.append(torch.cat([r['psnr'] for r in runs]).mean())
+            if not k: depth.append(runs[0]['depth_error'])
         white.append(psnr(torch.ones_like(scenes[i].images), scenes[i].images).mean())
     known = [v for v in depth if v == v]
     says = f'{protocol}; {support} shown, {how} views; full pictures, mean of per-picture PSNR, unclamped'
@@ -125,14 +128,19 @@ def surface(
     return mesh(values, level)
 
 # %% ../nbs/15_nvs.ipynb #3d2139d2
-def _said(scene, path):
-    "The same scene; frames that are not there are named on stderr."
+def _said(scene, path, config):
+    "The same scene; on stderr what is missing, and whether rays can meet anything at its scale."
     for name in scene.skipped: print(f'{path}: {name} is listed but not there, skipped', file=sys.stderr)
+    away = scene.poses[:, :3, 3].norm(dim=1)
+    near, far = (config['task'].get(k, v) for k, v in dict(near=2., far=6.).items())
+    if away.min() > far or away.max() < near:
+        print(f'{path}: cameras are {away.min():.3g} to {away.max():.3g} from the origin, rays run from '
+              f'{near:g} to {far:g}: scale the poses, or --set task.near and task.far', file=sys.stderr)
     return scene
 
 def _open(name, split, config):
     "Scenes by name: an offline family, shapenet-<family>, a folder in the learnit layout, or one scene."
-    size, frames = config['size'], slice(0, 25) if split == 'train' else None
+    name, size, frames = str(name), config['size'], slice(0, 25) if split == 'train' else None
     if name in PLURALS:
         n, kept = config['task'].get('objects', 200), config['task'].get('pictures', 12)
         return Kept(home()/'objects', PLURALS[name], split, n if split == 'train' else 25, kept, size)
@@ -140,7 +148,10 @@ def _open(name, split, config):
         return Learnit(home()/'shapenet', PLURALS[plural], split, size, frames)
     found = [f for f in PLURALS.values() if (Path(name)/f'{f}_splits.json').is_file()]
     if found: return Learnit(name, found[0], split, size, frames)
-    return [_said(squared(read_scene(name, size)), name)]
+    scene = _said(squared(read_scene(name, size)), name, config)
+    n = max(1, len(scene.images)//2) if split == 'train' else len(scene.images)   # the rest is asked about
+    return [scene._replace(images=scene.images[:n], poses=scene.poses[:n],
+                           depth=None if scene.depth is None else scene.depth[:n])]
 
 def source(
     name,    # 'cars', 'chairs', 'lamps'; 'shapenet-cars' ...; or a folder
@@ -168,7 +179,7 @@ def read(
     bar=iter, # not needed: there is one code
 ):            # the codes, dict of JSON values
     "The code of all pictures of a file."
-    scene = squared(read_scene(file, model.config['size']))
+    scene = _said(squared(read_scene(file, model.config['size'])), file, model.config)
     angle = 2*math.atan(.5*scene.images.shape[-1]/scene.lens.fx)
     about = dict(file=Path(file).name, skipped=list(scene.skipped), angle=angle)
     return [guess(model, scene, range(len(scene.images)), steps)], about

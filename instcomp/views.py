@@ -222,7 +222,7 @@ class Views:
     def __len__(self): return len(self.scenes)
     def one(self, scene, k, rng):
         n = len(scene.images)
-        if n <= k: raise ValueError(f'{n} pictures of an object: {k} to show leave none to ask about')
+        if n <= k: raise ValueError(f'{n} pictures: {k} shown leave none to ask about; lower task.support')
         order = torch.from_numpy(rng.permutation(n))
         asked = order[k:][:self.asked]
         colour = scene.images[asked].permute(0, 2, 3, 1).reshape(-1, 3)

@@ -11,6 +11,7 @@ from safetensors.torch import save
 
 from instcomp.camera import Lens, pinhole, pixels, rays
 from instcomp.cli import main
+from instcomp.nvs import source
 from instcomp.objects import around, write_views
 from instcomp.render import render
 from instcomp.views import Learnit, Scene, Views, read_scene
@@ -133,13 +134,14 @@ def test_a_wrong_depth_is_refused(folder, kind):
     with pytest.raises(ValueError, match='transforms.json: depth.safetensors.*remove it'): read_scene(folder)
 
 
-def test_missing_frames_are_skipped_by_name(folder, capsys):
+def test_missing_frames_are_skipped_by_name(tmp_path, capsys):
+    folder = write_views(tmp_path, 'car', 1, 0, 0, views=8, size=32).parent/'cars'/'00000'
     (folder/'r_2.png').unlink()
     scene = read_scene(folder)
-    assert scene.skipped == ('./r_2',) and len(scene.images) == len(scene.poses) == 3
-    out = folder.parent/'run'
-    assert main(['train', 'nvs-ipc-tiny-cars', '--data', str(folder), '--out', str(out), '--steps', '1',
-                 '--set', 'task.support=[1, 1]', *TINY]) == 0
+    assert scene.skipped == ('./r_2',) and len(scene.images) == len(scene.poses) == 7
+    out = str(tmp_path/'run')
+    assert main(['train', 'nvs-ipc-tiny-cars', '--data', str(folder), '--out', out, '--steps', '1', '--set',
+                 'task.support=[1, 1]', *TINY]) == 0
     assert './r_2' in capsys.readouterr().err
 
 
@@ -196,14 +198,33 @@ def test_splits_of_the_learnit_layout(tmp_path):
     with pytest.raises(FileNotFoundError, match='car_splits.json'): Learnit(tmp_path, 'car')
 
 
-def test_a_bent_lens_trains_and_scores(folder, capsys):
+def test_a_bent_lens_trains_and_scores_on_views_it_never_saw(tmp_path, capsys):
+    folder = write_views(tmp_path, 'car', 1, 0, 0, views=8, size=32).parent/'cars'/'00000'
     changed(folder, lambda m: m.update(k1=.05, p1=.002))
-    run, words = folder.parent/'run', ['--set', 'task.support=[1, 2]', *TINY]
-    assert main(['train', 'nvs-transinr-tiny-cars', '--data', str(folder), '--out', str(run), '--steps', '3',
-                 *words]) == 0
-    assert main(['eval', str(run), '--data', str(folder), '--json']) == 0
-    score = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert score['psnr'] > 0 and score['n'] == 1 and 'held-out views' in score['protocol']
+    row = dict(size=32, task={})
+    assert [len(source(folder, split, row).scenes[0].images) for split in ('train', 'test')] == [4, 8]
+
+    def score(steps):
+        run = tmp_path/f'run{steps}'
+        words = ['--set', 'task.support=[1, 2]', '--set', 'train.warmup=1', *TINY]
+        assert main(['train', 'nvs-transinr-tiny-cars', '--data', str(folder), '--out', str(run),
+                     '--steps', str(steps), *words]) == 0
+        assert main(['eval', str(run), '--data', str(folder), '--json']) == 0
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    first, last = score(1), score(80)
+    assert last['psnr'] > first['psnr'] + 1 and last['n'] == 1 and 'held-out views' in last['protocol']
+
+
+def test_cameras_whose_rays_end_before_the_scene_are_named(folder, capsys):
+    source(folder, 'test', dict(size=32, task=dict(near=2.9, far=5.1)))
+    assert capsys.readouterr().err == ''
+    def away(meta):
+        for frame in meta['frames']:
+            for k in range(3): frame['transform_matrix'][k][3] *= 3
+    source(changed(folder, away), 'test', dict(size=32, task=dict(near=2.9, far=5.1)))
+    err = capsys.readouterr().err
+    assert err.count('\n') == 1 and 'cameras are 12 to 12' in err and 'task.near' in err
 
 
 LARGE = '''
