@@ -92,7 +92,7 @@ def resampled(
     sound,  # (..., T)
     old,    # samples a second
     new,    # samples a second
-):          # (..., ceil(T·new/old))
+):          # (..., T·new/old), rounded up in float32: of long sounds the last sample may be missing
     "The same sound at another rate, low-passed first; band-limited interpolation (torchaudio)."
     if old == new: return sound
     from torchaudio.functional import resample
