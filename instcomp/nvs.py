@@ -30,7 +30,7 @@ def interval(
 ):           # (mean, half the width of the 95 % interval)
     "Student's interval for the mean."
     values, n = torch.as_tensor(values, dtype=torch.float64), len(values)
-    wide = t.ppf(.975, n - 1)*values.std().item()/n**.5 if n > 1 else math.nan
+    wide = float(t.ppf(.975, n - 1))*values.std().item()/n**.5 if n > 1 else math.nan
     return values.mean().item(), wide
 
 @torch.no_grad()
