@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import torch
-from scipy.stats import t
 
 from .camera import pixels, rays
 from .data import home
@@ -29,8 +28,9 @@ def interval(
     values,  # (N,) one number for each object
 ):           # (mean, half the width of the 95 % interval)
     "Student's interval for the mean."
+    from scipy.special import stdtrit                          # here, for `import instcomp.nvs` to stay quick
     values, n = torch.as_tensor(values, dtype=torch.float64), len(values)
-    wide = float(t.ppf(.975, n - 1))*values.std().item()/n**.5 if n > 1 else math.nan
+    wide = float(stdtrit(n - 1, .975))*values.std().item()/n**.5 if n > 1 else math.nan
     return values.mean().item(), wide
 
 @torch.no_grad()
