@@ -13,7 +13,7 @@ PY       := $(VENV)/bin/python
 # Only the default .venv is ours to fill.
 READY    := $(if $(filter file,$(origin VENV)),$(VENV)/.installed)
 INSTCOMP := $(if $(READY),$(VENV)/bin/instcomp,$(PY) -c 'from instcomp.cli import main; main()')
-NOTEBOOKS = $(sort $(wildcard nbs/*.ipynb))
+NOTEBOOKS = $(sort $(wildcard nbs/*.ipynb nbs/*/*.ipynb))
 
 .PHONY: help demo test lab docs bench lint
 help:                ## this list

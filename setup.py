@@ -12,7 +12,9 @@ cfg = ini['DEFAULT']
 statuses = ['', '1 - Planning', '2 - Pre-Alpha', '3 - Alpha', '4 - Beta', '5 - Production/Stable']
 suffix = '_requirements'
 extras = {key.removesuffix(suffix): cfg[key].split() for key in cfg if key.endswith(suffix)}
-packages = {cfg['lib_name']: cfg['lib_path']}
+lib = Path(cfg['lib_path'])
+rooms = [path.parent.relative_to(here/lib) for path in (here/lib).rglob('__init__.py')]
+packages = {'.'.join([cfg['lib_name'], *room.parts]): (lib/room).as_posix() for room in rooms}
 if (here/'data'/'weights').is_dir(): packages[cfg['lib_name'] + '.weights'] = 'data/weights'
 
 setup(

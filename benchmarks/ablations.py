@@ -21,14 +21,15 @@ from tempfile import TemporaryDirectory
 import torch
 from origin import commit
 
-from instcomp.data import Batches, Crops, evaluation, photos
-from instcomp.fit import fit
-from instcomp.image import pixels
-from instcomp.metrics import psnr
-from instcomp.modulate import numbers
-from instcomp.presets import build, resolve
-from instcomp.rows import row
-from instcomp.train import Objective, optimizer, train
+from instcomp.data.batches import Batches, Crops, photos
+from instcomp.data.datasets import evaluation_images
+from instcomp.evaluation.metrics import psnr
+from instcomp.experiments.builder import build, resolve
+from instcomp.experiments.catalog import row
+from instcomp.models.ginr import code_size
+from instcomp.tasks.image import reconstruct_images
+from instcomp.training.loop import fit
+from instcomp.training.trainer import Objective, optimizer, train
 
 HERE = Path(__file__).parent
 COMMAND = 'python benchmarks/ablations.py'
@@ -71,7 +72,7 @@ def least(names, rounds=8):                           # milliseconds of a step; 
     return {name: round(min(t), 2) for name, t in times.items()}
 
 
-def score(model, images): return psnr(pixels(model, images), images).mean().item()
+def score(model, images): return psnr(reconstruct_images(model, images), images).mean().item()
 
 
 def refined(model, images, steps):                    # PSNR before each step, and after the last
@@ -89,8 +90,8 @@ def refined(model, images, steps):                    # PSNR before each step, a
 def run(name, seed, steps, ms, more):                 # -> one cell of the table
     change = dict(train=dict(steps=steps, seed=seed, every=max(1, steps//20)))
     config = resolve(dict(preset=name) | row(name), change)
-    size, unseen = config['size'], evaluation('photos', config['size'], 64)
-    seen = evaluation(Crops(photos()), size, 32, 1)
+    size, unseen = config['size'], evaluation_images('photos', config['size'], 64)
+    seen = evaluation_images(Crops(photos()), size, 32, 1)
     torch.manual_seed(seed)
     model = build(config)
     began = time.process_time()
@@ -102,7 +103,7 @@ def run(name, seed, steps, ms, more):                 # -> one cell of the table
     busy = time.process_time() - began
     trace = refined(model.eval().requires_grad_(False), unseen[:16], more)
     return dict(steps=steps, ms=ms, busy=round(busy, 1), refine_steps=more,
-                numbers=numbers(model.modulator.code_shape),
+                numbers=code_size(model.modulator.code_shape),
                 parameters=sum(p.numel() for p in model.parameters()),
                 psnr=round(log[-1]['psnr'], 3), seen=round(log[-1]['seen'], 3),
                 start=round(trace[0], 3), refined=round(trace[-1], 3),

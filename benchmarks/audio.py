@@ -17,12 +17,13 @@ from pathlib import Path
 import torch
 from origin import commit
 
-from instcomp.fit import fit
-from instcomp.modulate import numbers, write
-from instcomp.presets import build
-from instcomp.rows import row
-from instcomp.sources import Batches
-from instcomp.tasks import task_of
+from instcomp.data.batches import Batches
+from instcomp.experiments.builder import build
+from instcomp.experiments.catalog import row
+from instcomp.files import write
+from instcomp.models.ginr import code_size
+from instcomp.tasks.registry import task_of
+from instcomp.training.loop import fit
 
 HERE = Path(__file__).parent
 KEPT = HERE/'audio.json'
@@ -68,7 +69,7 @@ def cell(config, data, seed, seconds, refine):
     if refine: result |= dict(psnr_refined=task.evaluate(model, held_out[:16], refine)['psnr_refined'])
     return result | dict(steps=steps, curve=curve, seconds=seconds, seed=seed,
                          parameters=sum(p.numel() for p in model.parameters()),
-                         code_numbers=numbers(model.modulator.code_shape))
+                         code_numbers=code_size(model.modulator.code_shape))
 
 
 def kept():

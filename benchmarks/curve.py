@@ -17,11 +17,11 @@ from statistics import fmean as mean
 import torch
 from origin import commit
 
-from instcomp.metrics import psnr
-from instcomp.nvs import guess, held_out
-from instcomp.presets import load
-from instcomp.render import occupied
-from instcomp.walk import field, see
+from instcomp.evaluation.metrics import psnr
+from instcomp.experiments.builder import load
+from instcomp.geometry.rendering import occupied_cells
+from instcomp.models.radiance import instance_field, render_views
+from instcomp.tasks.views import encode_views, held_out
 
 HERE = Path(__file__).parent
 EVEN = {f'even {n}': dict(n=n) for n in (8, 16, 32, 64, 128, 256)}
@@ -33,8 +33,9 @@ PROTOCOL = ('{n} unseen cars, one picture of {size} x {size} shown, pictures 6 t
 
 def one(model, code, poses, lens, how, skip):        # pictures (V, 128, 128, 3), seconds for each
     began = time.process_time()
-    cells = occupied(field(model, code), **SKIP) if skip else None
-    seen = see(model, code, poses, lens, (128, 128), **how, **(dict(cells=cells, stop=1e-3) if skip else {}))
+    cells = occupied_cells(instance_field(model, code), **SKIP) if skip else None
+    how = how | (dict(cells=cells, stop=1e-3) if skip else {})
+    seen = render_views(model, code, poses, lens, (128, 128), **how)
     return seen['rgb'].permute(0, 3, 1, 2), (time.process_time() - began)/len(poses)
 
 
@@ -45,7 +46,7 @@ def table(model, n):                                 # row -> decibels to both r
             for skip in (False, True) for name, how in (EVEN | TWICE).items()}
     found = {name: [] for name in rows}
     for shown, true in zip(small, large):
-        code, asked = guess(model, shown, [0]), slice(6, 12)
+        code, asked = encode_views(model, shown, [0]), slice(6, 12)
         best = one(model, code, true.poses[asked], true.lens, dict(n=512), False)[0]
         for name, (how, skip) in rows.items():
             made, seconds = one(model, code, true.poses[asked], true.lens, how, skip)

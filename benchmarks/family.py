@@ -22,15 +22,25 @@ from origin import commit
 from torch import nn
 from torch.profiler import profile
 
-from instcomp.coords import grid
-from instcomp.family import FMM, SIGMAS, Concatenate, Excite, FromVector, Full, LowRank, Shift, mapping
-from instcomp.fit import cosine, fit
-from instcomp.fourier import log_spaced
-from instcomp.inr import INR
-from instcomp.ipc import IPC
-from instcomp.metrics import psnr
-from instcomp.modulate import GINR, Columns, FiLM, numbers
-from instcomp.sources import Crops, photos
+from instcomp.data.batches import Crops, photos
+from instcomp.evaluation.metrics import psnr
+from instcomp.fields.coords import grid
+from instcomp.fields.fourier import log_spaced
+from instcomp.fields.inr import INR
+from instcomp.models.ginr import GINR, Columns, FiLM, code_size
+from instcomp.models.ipc import IPC
+from instcomp.models.modulation import (
+    FMM,
+    SIGMAS,
+    Concatenate,
+    Excite,
+    FromVector,
+    Full,
+    LowRank,
+    Shift,
+    mapping,
+)
+from instcomp.training.loop import cosine, fit
 
 HERE = Path(__file__).parent
 COMMAND = 'python benchmarks/family.py'
@@ -128,7 +138,7 @@ def run(make, std, rate, seed, seen, unseen):        # -> one row
     found = learn(model, new, unseen, SETTINGS['new'], [dict(params=list(new.parameters()), lr=rate)], draws)
     own = sum(p.numel() for p in model.modulator.parameters())
     return dict(seen=round(learned, 2), unseen=round(found, 2), ms=round(1000*seconds, 1),
-                numbers=numbers(model.modulator.code_shape), parameters=own)
+                numbers=code_size(model.modulator.code_shape), parameters=own)
 
 
 def cost(make, std, seen):                           # one training step at the papers' width
@@ -146,7 +156,7 @@ def cost(make, std, seen):                           # one training step at the 
             held += event.nbytes()
             peak = max(peak, held)
     return dict(step_seconds=round(seconds, 2), peak_mb=round(peak/2**20, 1),
-                numbers_256=numbers(model.modulator.code_shape),
+                numbers_256=code_size(model.modulator.code_shape),
                 own_256=sum(p.numel() for p in model.modulator.parameters()))
 
 

@@ -20,12 +20,13 @@ import torch
 import torch.nn.functional as F
 from origin import commit
 
-from instcomp.coords import chunked, grid
-from instcomp.data import Folder, photos, read_image
-from instcomp.fit import cosine, fit
-from instcomp.fourier import basic, gaussian, positional
-from instcomp.inr import INR, mlp
-from instcomp.metrics import psnr
+from instcomp.data.batches import Folder, photos
+from instcomp.data.images import read_image
+from instcomp.evaluation.metrics import psnr
+from instcomp.fields.coords import chunked, grid
+from instcomp.fields.fourier import basic, gaussian, positional
+from instcomp.fields.inr import INR, mlp
+from instcomp.training.loop import cosine, fit
 
 HERE = Path(__file__).parent
 LAPTOP = dict(size=128, steps=500, seeds=3, pictures=4, width=64, features=64, batch=1024,

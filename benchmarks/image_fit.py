@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from origin import commit
 from skimage import data
 
-from instcomp.coords import chunked, draw, grid
-from instcomp.device import device_of
-from instcomp.fit import cosine, fit
-from instcomp.metrics import psnr
-from instcomp.siren import siren
+from instcomp.evaluation.metrics import psnr
+from instcomp.fields.coords import chunked, draw, grid
+from instcomp.fields.siren import siren
+from instcomp.training.device import device_of
+from instcomp.training.loop import cosine, fit
 
 SETTINGS = dict(size=512, steps=800, batch=4096, lr=1e-3, warmup=30, seed=0)
 PROTOCOL = ('grey values as [-1, 1], fp32; width 256, 3 hidden layers beyond the first, omega 30 in all; '

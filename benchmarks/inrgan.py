@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from fourier import HERE, origin
 from safetensors.torch import save_file
 
-from instcomp.fit import fit
-from instcomp.games import changed, game
-from instcomp.gan import Draws, build_gan
-from instcomp.objects import objects, on_white
-from instcomp.quality import features, precision_recall, swd
-from instcomp.runs import load_weights
-from instcomp.train import optimizer, train
+from instcomp.data.synthetic_views import object_images, on_white
+from instcomp.evaluation.generative import features, precision_recall, swd
+from instcomp.experiments.gan import gan_preset, override_gan
+from instcomp.models.discriminator import GANBatches, build_gan
+from instcomp.training.checkpoint import load_weights
+from instcomp.training.loop import fit
+from instcomp.training.trainer import optimizer, train
 
 PICTURES, HELD_OUT = 3072, 512
 PROTOCOL = ('cars, chairs and lamps, {size} x {size} pixels, {seen} pictures for training, 512 others held '
@@ -51,7 +51,7 @@ def protocol(size): return PROTOCOL.format(size=size, seen=PICTURES - HELD_OUT)
 
 def data(runs, size):                                 # pictures for training, pictures held out
     runs.mkdir(parents=True, exist_ok=True)
-    pictures = on_white(objects(PICTURES, 32, keep=runs/'objects-32.safetensors')['pictures'])
+    pictures = on_white(object_images(PICTURES, 32, keep=runs/'objects-32.safetensors')['pictures'])
     pictures = F.avg_pool2d(pictures, 32//size)
     return pictures[:-HELD_OUT], pictures[-HELD_OUT:]
 
@@ -80,7 +80,7 @@ def learn(config, folder, real, held_out):            # -> GAN, averaged weights
     gan, done = build_gan(config), folder/'done.json'
     if not done.exists():
         start = time.process_time()
-        draws = Draws(real, config['train']['batch'], seed=config['train']['seed'])
+        draws = GANBatches(real, config['train']['batch'], seed=config['train']['seed'])
         train(gan, config, draws, folder, judge(held_out), True, 'cpu', 'fp32', bar=False)
         done.write_text(json.dumps(time.process_time() - start))
     history = [json.loads(line) for line in (folder/'metrics.jsonl').read_text().splitlines()]
@@ -125,7 +125,7 @@ def ladder(a):
 
 def tiny(a):
     real, held_out = data(a.runs, 32)
-    config = changed(game('inrgan-tiny'), dict(train=dict(steps=a.tiny_steps)))
+    config = override_gan(gan_preset('inrgan-tiny'), dict(train=dict(steps=a.tiny_steps)))
     gan, last, history = learn(config, a.runs/'tiny', real, held_out)
     claims = {f'tiny_{k}': round(last[k], 3) for k in ('swd', 'fine', 'coarse', 'precision', 'recall')}
     claims |= dict(tiny_cpu_minutes=round(last['cpu']/60, 1), tiny_steps=a.tiny_steps)
@@ -136,7 +136,7 @@ def tiny(a):
 def norms(rung, gain, seed, real, steps=200):         # gradient norm of the generator at each step
     config = row(rung, seed, steps, **({} if gain is None else dict(gain=gain)))
     torch.manual_seed(seed)
-    gan, draws, out = build_gan(config), Draws(real, 8, seed=seed), []
+    gan, draws, out = build_gan(config), GANBatches(real, 8, seed=seed), []
 
     def loss(i): return gan.losses(None, draws[i], torch.Generator().manual_seed(i)).mean()
 

@@ -15,7 +15,7 @@ import time
 import torch
 from fourier import HERE, origin
 
-from instcomp.inrgan import macs, rung
+from instcomp.models.inrgan import macs, rung
 
 SIZES = (128, 256, 1024)
 

@@ -15,10 +15,9 @@ from pathlib import Path
 import torch
 from origin import commit
 
-from instcomp.camera import pinhole
-from instcomp.objects import pose
-from instcomp.presets import build
-from instcomp.walk import see
+from instcomp.experiments.builder import build
+from instcomp.geometry.camera import orbit_pose, pinhole
+from instcomp.models.radiance import render_views
 
 CLAIMS = Path(__file__).parent/'claims'/'large_view.json'
 WAYS = {'2': dict(n=2), '28': dict(n=28), '28_28': dict(n=28, fine=28)}
@@ -29,7 +28,7 @@ def look(way, size):
     torch.set_num_threads(1)
     model, began = build('nvs-ipc-tiny-cars', 'cpu').eval(), time.process_time()
     code = torch.randn(1, *model.modulator.code_shape)
-    see(model, code, pose(30, 20), pinhole(size, size, .54), (size, size), **WAYS[way])
+    render_views(model, code, orbit_pose(30, 20), pinhole(size, size, .54), (size, size), **WAYS[way])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20
     return dict(gb=peak, seconds=time.process_time() - began)
 

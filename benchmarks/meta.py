@@ -17,11 +17,11 @@ import torch
 from ablations import least, run
 from origin import add, commit
 
-from instcomp.data import evaluation
-from instcomp.image import evaluate
-from instcomp.presets import build, load
-from instcomp.rows import row
-from instcomp.train import optimizer
+from instcomp.data.datasets import evaluation_images
+from instcomp.experiments.builder import build, load
+from instcomp.experiments.catalog import row
+from instcomp.tasks.image import evaluate
+from instcomp.training.trainer import optimizer
 
 HERE = Path(__file__).parent
 ROADS = {  # claim: row
@@ -56,7 +56,7 @@ def roads(args):
 
 def gain(args):
     "After the same two steps: learned weights, and random ones with the step size that suits them."
-    test, table = evaluation('photos', 32, 256), {}
+    test, table = evaluation_images('photos', 32, 256), {}
     trained = load('image-cavia', 'cpu')
     for k in (0, 1, 2, 3, 5, 10, 20):
         trained.encoder.steps = k

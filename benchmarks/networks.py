@@ -12,10 +12,10 @@ import statistics
 import torch
 from fourier import LAPTOP, PROTOCOL, arguments, measure, origin, pictures, remember, summary, write
 
-from instcomp.coords import grid
-from instcomp.fourier import gaussian
-from instcomp.inr import INR
-from instcomp.siren import gauss, redraw, siren, torch_range, wire
+from instcomp.fields.coords import grid
+from instcomp.fields.fourier import gaussian
+from instcomp.fields.inr import INR
+from instcomp.fields.siren import gauss, redraw, siren, torch_range, wire
 
 DEFAULTS = LAPTOP | dict(seeds=1, tune=1)
 KNOBS = {'plain': [None], 'siren': [22., 15., 30.],                              # omega of the first layer

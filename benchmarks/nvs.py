@@ -25,13 +25,13 @@ from statistics import fmean as mean
 import torch
 from origin import commit
 
-from instcomp.learn import learn
-from instcomp.meta import matched, shuffled
-from instcomp.metrics import psnr
-from instcomp.nvs import guess, held_out, interval, scores, source
-from instcomp.presets import load
-from instcomp.views import signal
-from instcomp.walk import see
+from instcomp.data.scenes import scene_signal
+from instcomp.evaluation.metrics import interval, psnr
+from instcomp.experiments.builder import load
+from instcomp.experiments.run import train_preset
+from instcomp.models.meta import matched_code, shuffled_code
+from instcomp.models.radiance import render_views
+from instcomp.tasks.views import encode_views, held_out, score_scene, source
 
 HERE = Path(__file__).parent
 PROTOCOL = ('25 unseen cars of 12 pictures of 32 x 32; the first k shown, the last 6 asked about; full '
@@ -60,19 +60,20 @@ def trained(a, method, seed, gain=None):             # a run folder's model
     a.runs.mkdir(exist_ok=True)
     change = dict(train=dict(seed=seed))
     if gain: out, steps, change = Path(f'{out}-gain-{gain}'), 600, change | dict(encoder=dict(gain=gain))
-    learn(name, out, None, steps, change, device='cpu', precision='fp32', resume=out.exists(), bar=False)
+    how = dict(device='cpu', precision='fp32', resume=out.exists(), bar=False)
+    train_preset(name, out, None, steps, change, **how)
     return load(out, 'cpu')
 
 
 def one(model, scenes, k, steps=0):                  # decibels of each object, mean depth error
-    found = [scores(model, scene, k, 'held-out', steps) for scene in scenes]
+    found = [score_scene(model, scene, k, 'held-out', steps) for scene in scenes]
     return dict(psnr=[s['psnr'].mean().item() for s in found],
                 depth=mean(s['depth_error'] for s in found if s['depth_error'] == s['depth_error']))
 
 
 def at_random(model, scenes, passes):                # one picture shown, another asked about, drawn anew
     draw = torch.Generator().manual_seed(0)
-    once = lambda scene: scores(model, scene, 1, 'random', draw=draw)['psnr'].mean().item()
+    once = lambda scene: score_scene(model, scene, 1, 'random', draw=draw)['psnr'].mean().item()
     return dict(psnr=[mean(once(scene) for _ in range(passes)) for scene in scenes])
 
 
@@ -80,27 +81,28 @@ def start_over(model, scenes, codes, steps, **how):  # test-time optimisation fr
     found = []
     for scene, code in zip(scenes, codes):
         shown, asked = torch.tensor([0]), torch.arange(6, 12)
-        given = {k: v[None] for k, v in signal(scene, shown, shown).items()}
+        given = {k: v[None] for k, v in scene_signal(scene, shown, shown).items()}
         code = partial(model.refine, **how)(code, model.objective(given), steps)
-        out = see(model, code, scene.poses[asked], scene.lens, scene.images.shape[-2:])['rgb']
+        out = render_views(model, code, scene.poses[asked], scene.lens, scene.images.shape[-2:])['rgb']
         found.append(psnr(out.permute(0, 3, 1, 2), scene.images[asked]).mean().item())
     return dict(psnr=found)
 
 
 def others(model, scenes, seed):                     # another instance's numbers in random order, for each
     rng = torch.Generator().manual_seed(seed)
-    for i in range(len(scenes)): yield shuffled(guess(model, scenes[(i + 1) % len(scenes)], [0]), rng)
+    for i in range(len(scenes)):
+        yield shuffled_code(encode_views(model, scenes[(i + 1) % len(scenes)], [0]), rng)
 
 
 @cache                                               # the matched one takes 300 steps
 def starts(model, scene, seed):                      # of all matrices
     rng, learned, shape = torch.Generator().manual_seed(seed), model.encoder.begin(1), scene.images.shape[-2:]
-    with torch.no_grad(): drawn = see(model, learned, scene.poses, scene.lens, shape)['rgb']
+    with torch.no_grad(): drawn = render_views(model, learned, scene.poses, scene.lens, shape)['rgb']
     drawn = drawn.permute(0, 3, 1, 2)
     rays = torch.randperm(drawn[:, 0].numel(), generator=rng)[:2048]
-    given = signal(scene._replace(images=drawn), torch.tensor([0]), torch.arange(len(drawn)), rays)
-    same = matched(learned, model.objective({k: v[None] for k, v in given.items()}), 300, rng)
-    return dict(learned=learned, matched=same, shuffled=shuffled(learned, rng))
+    given = scene_signal(scene._replace(images=drawn), torch.tensor([0]), torch.arange(len(drawn)), rays)
+    same = matched_code(learned, model.objective({k: v[None] for k, v in given.items()}), 300, rng)
+    return dict(learned=learned, matched=same, shuffled=shuffled_code(learned, rng))
 
 
 def from_start(model, scenes, known, code, steps):   # at the step size that is best for cars of validation

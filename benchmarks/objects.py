@@ -13,15 +13,15 @@ from pathlib import Path
 import torch
 from origin import commit
 
-from instcomp.objects import around
-from instcomp.shapes import FAMILIES
+from instcomp.data.synthetic_views import object_views
+from instcomp.geometry.shapes import FAMILIES
 
 CLAIMS = Path(__file__).parent/'claims'/'objects.json'
 
 
 def seconds(family, number):
     began = time.process_time()
-    around(family, number, 50, 128)
+    object_views(family, number, 50, 128)
     return time.process_time() - began
 
 

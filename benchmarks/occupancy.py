@@ -17,13 +17,21 @@ import torch.nn.functional as F
 from origin import add, commit
 from trimesh.sample import sample_surface
 
-from instcomp.coords import chunked
-from instcomp.fit import cosine, fit
-from instcomp.fourier import log_spaced
-from instcomp.inr import INR, he_init
-from instcomp.metrics import iou
-from instcomp.occupancy import cloud_model, corners, labelled, mesh, mise, surface_scores, unit_gradient
-from instcomp.shapes import FAMILIES, solid
+from instcomp.evaluation.metrics import iou
+from instcomp.fields.coords import chunked
+from instcomp.fields.fourier import log_spaced
+from instcomp.fields.inr import INR, he_init
+from instcomp.geometry.mesh import (
+    extract_mesh,
+    grid_corners,
+    labelled_points,
+    mise,
+    surface_scores,
+    unit_gradient,
+)
+from instcomp.geometry.shapes import FAMILIES, solid
+from instcomp.models.occupancy import cloud_model
+from instcomp.training.loop import cosine, fit
 
 HERE = Path(__file__).parent
 UNSEEN = 100000                                      # first seed of the solids that are only scored
@@ -50,7 +58,7 @@ def arguments():
 def example(family, seed, cloud=2048, labels=4096):  # what one solid is to the model
     rng, one = torch.Generator().manual_seed(seed), solid(family, seed)
     surface = one.surface(cloud, rng)[0]
-    return surface, *labelled(one.inside, surface, labels, .04, rng)
+    return surface, *labelled_points(one.inside, surface, labels, .04, rng)
 
 
 def examples(family, seeds): return [torch.stack(v) for v in zip(*(example(family, s) for s in seeds))]
@@ -86,7 +94,7 @@ def picture(model, a, n=4):                          # above: true solids, below
         code = model.encode([v[None] for v in example(a.family, UNSEEN + k)])
         fields = [lambda x, one=one: -one.distance(x), lambda x, c=code: model.decode(c, x)[0, :, 0]]
         for ax, f in zip(axs[:, k], fields):
-            m = mesh(mise(f, 64, 1)[0])
+            m = extract_mesh(mise(f, 64, 1)[0])
             ax.plot_trisurf(*m.vertices.T, triangles=m.faces, color=(.45, .62, .8), linewidth=0,
                             antialiased=False)
             ax.view_init(25, -50)
@@ -119,7 +127,7 @@ def clouds(a):
 def field(one, steps, seed=0):                       # a small network fitted to one solid -> its logits
     rng = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    x, y = labelled(one.inside, one.surface(20000, rng)[0], 2**18, generator=rng)
+    x, y = labelled_points(one.inside, one.surface(20000, rng)[0], 2**18, generator=rng)
     net = INR(log_spaced(3, 96, 16.), hidden=64, depth=4, out_dim=1, init=he_init)
 
     def loss(i):
@@ -138,8 +146,8 @@ def surface(a):
     one = solid(a.family, UNSEEN)
     f, fitting = timed(lambda: field(one, 600))
     (V, count), fast = timed(lambda: mise(f, 64, 2, margin=6.))
-    with torch.no_grad(): D, slow = timed(lambda: chunked(f, corners(256).view(-1, 3), 65536, 0))
-    few, all_ = mesh(V, f=f), mesh(D.view(V.shape))
+    with torch.no_grad(): D, slow = timed(lambda: chunked(f, grid_corners(256).view(-1, 3), 65536, 0))
+    few, all_ = extract_mesh(V, f=f), extract_mesh(D.view(V.shape))
     assert (few.faces == all_.faces).all() and abs(few.vertices - all_.vertices).max() < 1e-4
     p, i = sample_surface(few, 100000, seed=0)
     p = torch.tensor(p).float()

@@ -8,7 +8,7 @@
 FOLDER is a checkout of kakaobrain/ginr-ipc (135f55c); its code is only called; it wants einops and omegaconf.
 Without --peer, `step` and `render` measure our half. Both sides compute in fp32; dropout .1 and normalised
 weights on both sides of `step`, which begins with 128 chosen rays and ends with the update. `render` compares
-its renderer with 1,024 rays at once with `see`, cells and all (`stop` .01), from the code of the scene.
+its renderer with 1,024 rays at once with `render_views`, cells and all (`stop` .01), from the scene's code.
 Every pair gives one ratio, the claim is their median. Writes its part of benchmarks/official.json, and of
 benchmarks/claims/views_speed.json where FOLDER was given.
 """
@@ -29,15 +29,15 @@ import torch
 from origin import add, commit
 from safetensors.torch import load_file, save_file
 
-from instcomp.camera import pinhole, pixels, rays
-from instcomp.fit import cosine, fit
-from instcomp.metrics import psnr
-from instcomp.objects import around, on_white
-from instcomp.presets import build
-from instcomp.render import composite, occupied
-from instcomp.train import optimizer, settings
-from instcomp.views import Scene, Views, signal
-from instcomp.walk import field, see
+from instcomp.data.scenes import Scene, SceneSource, scene_signal
+from instcomp.data.synthetic_views import object_views, on_white
+from instcomp.evaluation.metrics import psnr
+from instcomp.experiments.builder import build
+from instcomp.geometry.camera import pinhole, pixels, rays
+from instcomp.geometry.rendering import composite, occupied_cells
+from instcomp.models.radiance import instance_field, render_views
+from instcomp.training.loop import cosine, fit
+from instcomp.training.trainer import optimizer, train_settings
 
 HERE = Path(__file__).parent
 ROW, SIZE, ANGLE = 'nvs-ipc-paper-cars', 128, .54
@@ -87,13 +87,13 @@ def ours(theirs=None):                               # our model, with the offic
 
 
 def scene(views=50, number=7):
-    out = around('car', number, views, SIZE, ANGLE)
+    out = object_views('car', number, views, SIZE, ANGLE)
     return Scene(on_white(out['pictures']), out['poses'], pinhole(SIZE, SIZE, ANGLE))
 
 
 def batch(n):                                        # ours, and the same for the official code
     one = scene(6)
-    made = Views([one], 1, 128, 1).batch(n, SIZE, np.random.default_rng(0), [0]*n)
+    made = SceneSource([one], 1, 128, 1).batch(n, SIZE, np.random.default_rng(0), [0]*n)
     shown = made['support']
     fx = torch.full((n, 1, 2), pinhole(SIZE, SIZE, ANGLE).fx)
     found = [min(range(6), key=lambda v: (one.images[v] - s[0, :3]).abs().sum()) for s in shown]
@@ -104,7 +104,7 @@ def batch(n):                                        # ours, and the same for th
 def steps(n, theirs):                                # name -> one training step
     mine, given = batch(n)
     model = ours(theirs).train()
-    row = settings(model.config)
+    row = train_settings(model.config)
     opt, how = optimizer(model, row), dict(noise=row['noise'])
 
     def our_step():
@@ -195,7 +195,7 @@ def fit_scene(a):
     model, views = ours(), scene()
     code = (torch.randn(1, *model.modulator.code_shape)/16).requires_grad_()
     with torch.no_grad(): model.inr.W[1].mul_(16)
-    every = signal(views, torch.tensor([0]), torch.arange(45))
+    every = scene_signal(views, torch.tensor([0]), torch.arange(45))
     seen = (every['colour'].amin(-1) < 1).nonzero()[:, 0]
     opt = torch.optim.Adam([code, *model.inr.parameters()], 1e-3, fused=True)
 
@@ -217,11 +217,13 @@ def render(a):
     model, code = fitted(a)
     views, lens = scene(), pinhole(SIZE, SIZE, ANGLE)
     target, pose, shape, got = views.images[-1], views.poses[-1], (SIZE, SIZE), {}
-    cells = occupied(field(model, code), a.cells)
+    cells = occupied_cells(instance_field(model, code), a.cells)
 
-    def look(key, **how): got[key] = see(model, code, pose, lens, shape, **how)['rgb'].permute(2, 0, 1)
+    def look(key, **how):
+        got[key] = render_views(model, code, pose, lens, shape, **how)['rgb'].permute(2, 0, 1)
     jobs = dict(ours=lambda: look('ours', cells=cells, stop=.01),                # cells of another view
-                with_cells=lambda: look('ours', cells=occupied(field(model, code), a.cells), stop=.01))
+                with_cells=lambda: look('ours', stop=.01,
+                                        cells=occupied_cells(instance_field(model, code), a.cells)))
     look('everywhere')
     if a.peer:
         theirs = peer(a.peer).eval()
@@ -250,7 +252,7 @@ def render(a):
 
 
 def picture(a, got, target):
-    from instcomp.plot import save, show
+    from instcomp.evaluation.plot import save, show
     save(show([target, *got.values()], ['target', *got], 4, 2.), a.picture)
 
 

@@ -28,7 +28,7 @@ def commands():
     "The distinct commands of all claims that are scripts of this folder."
     files = [json.loads(path.read_text('utf-8')) for path in sorted(HERE.glob('claims/*.json'))]
     said = dict.fromkeys(claim['command'] for claims in files for claim in claims.values())
-    found = [re.fullmatch(r'python (benchmarks/\w+\.py[ \w./-]*)', command) for command in said]
+    found = [re.fullmatch(r'python (benchmarks/[\w/]+\.py[ \w./-]*)', command) for command in said]
     return [f[1] for f in found if f and 'FOLDER' not in f[1]]
 
 

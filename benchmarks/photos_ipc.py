@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
-from instcomp.data import Crops, evaluation, photos, read_image
-from instcomp.image import evaluate
-from instcomp.presets import build
-from instcomp.rows import row
-from instcomp.sources import Batches, listed
-from instcomp.train import train
+from instcomp.data.batches import Batches, Crops, list_files, photos
+from instcomp.data.datasets import evaluation_images
+from instcomp.data.images import read_image
+from instcomp.experiments.builder import build
+from instcomp.experiments.catalog import row
+from instcomp.tasks.image import evaluate
+from instcomp.training.trainer import train
 
 
 class Half:
@@ -40,11 +41,11 @@ def main():
     if args.steps: config['train']['steps'] = args.steps
     torch.manual_seed(config['train']['seed'])
     model = build(config | dict(preset='photos-ipc'))
-    clothes = [read_image(f) for f in listed(args.folder)]
+    clothes = [read_image(f) for f in list_files(args.folder)]
     source = Half(Crops(photos(), augment=True), Crops(clothes, augment=True))
     t = model.config['train']
     batches = Batches(source, config['size'], t['batch'], t['seed'], steps=t['steps'])
-    watched = evaluation(Crops(photos('val', 'astronaut')), config['size'], 64, 1)
+    watched = evaluation_images(Crops(photos('val', 'astronaut')), config['size'], 64, 1)
     score = lambda model: dict(psnr=evaluate(model, watched)['psnr'])
     print(train(model, model.config, batches, args.out, score, args.resume, args.device, config['precision']))
 

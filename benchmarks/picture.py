@@ -3,16 +3,16 @@ from pathlib import Path
 
 import torch
 
-from instcomp.coords import grid
-from instcomp.data import evaluation
-from instcomp.plot import compare, save
-from instcomp.presets import load
+from instcomp.data.datasets import evaluation_images
+from instcomp.evaluation.plot import compare, save
+from instcomp.experiments.builder import load
+from instcomp.fields.coords import grid
 
 
 def main():
     model = load('photos-ipc', device='cpu')
     size = model.config['size']
-    crops = evaluation('photos', size, 5, 3)
+    crops = evaluation_images('photos', size, 5, 3)
     x = grid((size, size))
     picture = lambda code: model.decode(code, x).permute(0, 3, 1, 2)
     with torch.no_grad():

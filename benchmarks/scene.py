@@ -18,14 +18,22 @@ import torch
 import torch.nn.functional as F
 from origin import commit
 
-from instcomp.fit import cosine, fit
-from instcomp.fourier import gaussian, nerf
-from instcomp.inr import INR, he_init
-from instcomp.metrics import psnr
-from instcomp.objects import LIGHT, on_white, photograph, pose
-from instcomp.render import finer, occupied, pinhole, pixels, radiance, rays, render, shade, stratified
-from instcomp.shapes import solid
-from instcomp.siren import siren
+from instcomp.data.synthetic_views import LIGHT, on_white, photograph
+from instcomp.evaluation.metrics import psnr
+from instcomp.fields.fourier import gaussian, nerf
+from instcomp.fields.inr import INR, he_init
+from instcomp.fields.siren import siren
+from instcomp.geometry.camera import orbit_pose, pinhole, pixels, rays
+from instcomp.geometry.rendering import (
+    importance_samples,
+    occupied_cells,
+    radiance,
+    render,
+    shade_rays,
+    stratified,
+)
+from instcomp.geometry.shapes import solid
+from instcomp.training.loop import cosine, fit
 
 CLAIMS = Path(__file__).parent/'claims'/'scene.json'
 NEAR, FAR, ANGLE, DENSITY = 2.8, 5.2, .54, 20.
@@ -51,7 +59,7 @@ def arguments():
 
 
 def scene(family, size, views=100):                  # origins, directions, colours (V, H, W, 3), true depth
-    poses = torch.stack([pose(137.5*k % 360, 5 + 55*((k*.618) % 1)) for k in range(views)])
+    poses = torch.stack([orbit_pose(137.5*k % 360, 5 + 55*((k*.618) % 1)) for k in range(views)])
     shots = photograph(solid(family, 7), poses, size, ANGLE, LIGHT)
     o, d = rays(poses, pinhole(size, size, ANGLE), pixels(size, size))
     return o, d, on_white(shots['pictures']).permute(0, 2, 3, 1), shots['depth']
@@ -89,14 +97,14 @@ def train(a, row, o, d, y):                          # flat rays and colours -> 
         if step < 200: k[::2] = seen[torch.randint(len(seen), (len(k[::2]),))]
         if step >= 200 and step % 100 == 0:
             for key, f in (('coarse', coarse), ('fine', fine)):
-                if f: skip[key] = occupied(f, 32, 1.1, least=.3)
+                if f: skip[key] = occupied_cells(f, 32, 1.1, least=.3)
         O, D, Y = o[k], d[k], y[k]
         t = stratified(NEAR, FAR, n, (a.rays,), True)
-        first = shade(coarse, O, D, t, NEAR, FAR, cells=skip.get('coarse'))
+        first = shade_rays(coarse, O, D, t, NEAR, FAR, cells=skip.get('coarse'))
         error = (first['rgb'] - Y).square().mean()
         if not fine: return error
-        t = finer(t, first['weights'], NEAR, FAR, n, True)
-        second = shade(fine, O, D, t, NEAR, FAR, cells=skip.get('fine'))
+        t = importance_samples(t, first['weights'], NEAR, FAR, n, True)
+        second = shade_rays(fine, O, D, t, NEAR, FAR, cells=skip.get('fine'))
         return error + (second['rgb'] - Y).square().mean()
 
     steps = a.steps if row == 'best' else a.short
@@ -104,7 +112,7 @@ def train(a, row, o, d, y):                          # flat rays and colours -> 
     for s in fit(loss, opt, steps, schedule=cosine(steps, 50, .02), clip=1.):
         if s.step % 200 == 0:
             print(row, s.step, f'{s.loss.item():.5f}', f'{time.process_time() - began:.0f} s', flush=True)
-    cells = occupied(fine or coarse, 48, 1.1, least=.1)
+    cells = occupied_cells(fine or coarse, 48, 1.1, least=.1)
     return coarse, fine, cells, time.process_time() - began
 
 

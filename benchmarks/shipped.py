@@ -11,16 +11,18 @@ from pathlib import Path
 
 from origin import commit
 
-from instcomp.learn import learn
-from instcomp.modulate import write
-from instcomp.presets import load
-from instcomp.tasks import task_of
+from instcomp.experiments.builder import load
+from instcomp.experiments.run import train_preset
+from instcomp.files import write
+from instcomp.tasks.registry import task_of
 
 HERE = Path(__file__).parent
 MADE = {  # what it learns from, how many are held out, which scores are claims
-    'voices-ipc': (dict(what='babble of 32 speakers, instcomp.sounds.voices', licence='as this package'), 256,
+    'voices-ipc': (dict(what='babble of 32 speakers, instcomp.data.speech.voices',
+                        licence='as this package'), 256,
                    ('psnr', 'psnr_mean', 'si_sdr', 'log_spectral_distance')),
-    'cars-ipc': (dict(what='cars of analytic solids, instcomp.objects', licence='as this package'), 25,
+    'cars-ipc': (dict(what='cars of analytic solids, instcomp.data.synthetic_views',
+                      licence='as this package'), 25,
                  ('psnr', 'interval', 'depth_error', 'psnr_white')),
 }
 
@@ -63,7 +65,7 @@ def main():
     p.add_argument('--out', type=Path, help='where the run lies; runs/NAME unless given')
     args = p.parse_args()
     out = args.out or Path('runs')/args.name
-    learn(args.name, out, device='cpu', precision='fp32', resume=True, bar=False)
+    train_preset(args.name, out, device='cpu', precision='fp32', resume=True, bar=False)
     ship(args.name, out, f'python benchmarks/shipped.py {args.name}')
 
 

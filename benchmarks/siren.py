@@ -19,12 +19,12 @@ from origin import add, commit
 from skimage import data
 from skimage.measure import marching_cubes
 
-from instcomp.coords import chunked, grid
-from instcomp.fit import cosine, fit
-from instcomp.inr import INR, he_init
-from instcomp.metrics import chamfer, psnr
-from instcomp.siren import align, eikonal, gradient, sdf_loss, siren
-from instcomp.solids import Solid, box, capsule, move, ring
+from instcomp.evaluation.metrics import chamfer, psnr
+from instcomp.fields.coords import chunked, grid
+from instcomp.fields.inr import INR, he_init
+from instcomp.fields.siren import align, eikonal, gradient, sdf_loss, siren
+from instcomp.geometry.sdf import Solid, box, capsule, place_solid, torus
+from instcomp.training.loop import cosine, fit
 
 CLAIMS = Path(__file__).parent/'claims'/'siren.json'
 SETTINGS = dict(cameraman=dict(size=256, steps=500, width=256, first=30., omega=30., lr=1e-3, batch=4096),
@@ -110,8 +110,8 @@ def poisson(a):                                      # -> decibels after the aff
 
 def stool():                                         # seat, four splayed legs of radius .03, a ring
     legs = [capsule((.5*i, .5*j, -.8), (.3*i, .3*j, .45), .03) for i in (-1, 1) for j in (-1, 1)]
-    round_ring = ring((.58, -.35), (.58, -.35), .025)
-    seat = move(box((.45, .45, .05)), (0., 0., .48))
+    round_ring = torus((.58, -.35), (.58, -.35), .025)
+    seat = place_solid(box((.45, .45, .05)), (0., 0., .48))
     return Solid([(f, (.6, .4, .2)) for f in [*legs, round_ring, seat]])
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from instcomp.coords import grid
-from instcomp.device import device_of, precision_of, types
-from instcomp.presets import build
-from instcomp.train import optimizer
+from instcomp.experiments.builder import build
+from instcomp.fields.coords import grid
+from instcomp.training.device import DTYPES, device_of, precision_of
+from instcomp.training.trainer import optimizer
 
 
 def seconds(f, runs, device):
@@ -30,7 +30,7 @@ def measure(method, precision, device, runs):
     torch.manual_seed(0)
     model = build(f'image-{method}-paper-celeba', device)
     opt, images = optimizer(model, model.config['train']), torch.rand(4, 3, 178, 178, device=device)
-    lower = lambda: torch.autocast(device.type, types[precision]) if precision != 'fp32' else nullcontext()
+    lower = lambda: torch.autocast(device.type, DTYPES[precision]) if precision != 'fp32' else nullcontext()
     def step():
         with lower(): loss = model.losses(model.encode(images), images).mean()
         loss.backward()

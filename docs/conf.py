@@ -1,6 +1,5 @@
 "The site is nbs/ as it is: no page is written here. Build it with `make docs`."
 import json
-import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -20,16 +19,17 @@ html_static_path, html_css_files = ['static'], ['wide.css']
 html_theme_options = {'source_repository': _ini['DEFAULT']['git_url'], 'source_branch': 'main',
                       'source_directory': 'nbs/', 'light_css_variables': {'code-font-size': '.75rem'}}
 exclude_patterns = ['**.ipynb_checkpoints', '_proc', 'README.md']
-PARTS = {'The course': '[0-9]*.ipynb', 'Appendices': 'A*.ipynb'}
+ROOMS = ['fields', 'geometry', 'evaluation', 'models', 'data', 'training', 'tasks', 'experiments', 'face']
 nb_code_prompt_show = 'Show set-up or solution'
 FOLDED = {'#| hide': 'hide-cell', '#| code-fold': 'hide-cell', '#| default_exp': 'remove-cell'}   # start: tag
 
 
 def contents():
-    "The table of contents: chapters by number, then the appendices."
-    for caption, pattern in PARTS.items():
-        paths = sorted((ROOT/'nbs').glob(pattern), key=lambda path: int(re.search(r'\d+', path.stem)[0]))
-        names = '\n'.join(path.stem for path in paths)
+    "The table of contents: chapters by number, then the library room by room."
+    parts = {'The course': (ROOT/'nbs').glob('[0-9]*.ipynb')}
+    parts |= {f'The library: {room}': (ROOT/'nbs'/room).glob('*.ipynb') for room in ROOMS}
+    for caption, paths in parts.items():
+        names = '\n'.join(sorted(path.relative_to(ROOT/'nbs').with_suffix('').as_posix() for path in paths))
         if names: yield f'```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{names}\n```\n'
 
 

@@ -7,14 +7,23 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from floors import ROOT
+from rooms import ROOT
 
-from instcomp.audio import _times, evaluate, evaluation, reconstruct, source, through, to_codes
 from instcomp.cli import main
-from instcomp.data import SPLITS
-from instcomp.presets import build, shipped
-from instcomp.sounds import Clips, read_sound, resampled, voice, voices, write_sound
-from instcomp.spectra import spectrum
+from instcomp.data.audio import Clips, read_sound, resampled, write_sound
+from instcomp.data.datasets import SPLITS
+from instcomp.data.speech import voice, voices
+from instcomp.evaluation.metrics import spectrum
+from instcomp.experiments.builder import build, shipped
+from instcomp.tasks.audio import (
+    _times,
+    evaluate,
+    evaluation_windows,
+    reconstruct,
+    reconstruct_windows,
+    source,
+    to_codes,
+)
 
 VOICE = voice(4, seconds=1.)                                    # (16,000,) at 16 kHz
 
@@ -106,7 +115,7 @@ def test_one_window_at_its_own_rate_is_the_plain_decode(model):
     size = model.config['size']
     window = VOICE[None, 2000:2000 + size]
     level = (window - window.mean())*(.7/(window - window.mean()).abs().max())
-    a = through(model, level[None])[0]/.7*(window - window.mean()).abs().max() + window.mean()
+    a = reconstruct_windows(model, level[None])[0]/.7*(window - window.mean()).abs().max() + window.mean()
     assert torch.allclose(reconstruct(model, window, 8000), a, atol=1e-4)
 
 
@@ -141,7 +150,7 @@ def test_librispeech_layout_scores_the_first_window(tmp_path, monkeypatch):
     clips = source('librispeech', 'test', config)
     assert [f.name for f in clips.items] == ['1-2-0000.flac', '10-3-0000.flac']
     for seed in (0, 1):
-        a, b = evaluation('librispeech', config, 2, seed)
+        a, b = evaluation_windows('librispeech', config, 2, seed)
         assert torch.allclose(a, VOICE[None, :8000], atol=2**-15)
         assert torch.allclose(b, VOICE[None, 4000:12_000], atol=2**-15)
 
@@ -154,7 +163,7 @@ def test_test_speakers_are_never_trained_on():
 
 def test_silent_windows_are_counted_not_scored(model):
     config = model.config
-    loud = evaluation('voices', config, 3)
+    loud = evaluation_windows('voices', config, 3)
     zeros, offset, score = torch.zeros_like(loud[:1]), torch.full_like(loud[:1], .2), evaluate(model, loud)
     result = evaluate(model, torch.cat([loud, zeros, offset]))
     assert (result['n'], result['silent'], score['silent']) == (3, 2, 0)
@@ -215,7 +224,7 @@ def test_shipped_weights_speak_outside_the_checkout(tmp_path):
 
 def test_training_and_decoding_speak_equally_loud(model):
     "The loss of a code is that of its decoded values, the factor behind the network included."
-    y = evaluation('voices', model.config, 4)
+    y = evaluation_windows('voices', model.config, 4)
     code = model.encode(y)
     x, target, _ = model.query(y)
     assert model.inr.out_scale == .1
@@ -234,7 +243,7 @@ def test_the_first_sample_stays_at_time_zero(model, scale):
 def test_long_clips_are_decoded_where_they_were_encoded(model, monkeypatch, n, rate, m):
     "torchaudio takes a long clip's length from a float32: it may lack the last sample."
     cut = []
-    monkeypatch.setattr('instcomp.audio.overlapping', lambda *of: cut.append(of) or [of[0] - of[1]])
+    monkeypatch.setattr('instcomp.tasks.audio.overlapping', lambda *of: cut.append(of) or [of[0] - of[1]])
     list(to_codes(model, torch.zeros(1, n), rate)), list(_times(model, dict(samples=n, rate=rate), 1))
     assert cut == [(m, 512)]*2
 

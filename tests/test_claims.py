@@ -3,7 +3,7 @@ import json
 import re
 
 import pytest
-from floors import ROOT
+from rooms import ROOT
 
 KEYS = {'value', 'command', 'seed', 'device', 'threads', 'commit'}
 CLAIMS = sorted((ROOT/'benchmarks'/'claims').glob('*.json'))
@@ -16,7 +16,7 @@ def test_claims_say_where_they_come_from(name):
     for key, claim in FILES[name].items():
         assert set(claim) >= KEYS, f'{key} lacks {sorted(KEYS - set(claim))}'
         assert isinstance(claim['value'], (int, float, str)) and claim['command'].strip(), key
-        for file in re.findall(r'(?:benchmarks|nbs)/\w+\.\w+', claim['command']):
+        for file in re.findall(r'(?:benchmarks|nbs)/[\w/]+\.\w+', claim['command']):
             assert (ROOT/file).is_file(), f'{key}: {file} does not exist'
 
 
@@ -46,7 +46,7 @@ def said(notebook):
 
 
 FROM_NOTEBOOKS = {key: ROOT/found[0] for key, claim in EVERY.items()
-                  if (found := re.findall(r'nbconvert .*(nbs/\w+\.ipynb)', claim['command']))}
+                  if (found := re.findall(r'nbconvert .*(nbs/[\w/]+\.ipynb)', claim['command']))}
 
 
 @pytest.mark.parametrize('notebook', sorted(set(FROM_NOTEBOOKS.values())), ids=lambda path: path.stem)

@@ -10,13 +10,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from floors import ROOT
 from PIL import Image
+from rooms import ROOT
 
 import instcomp.cli as cli
-from instcomp.image import nearest
-from instcomp.presets import build, resolve
-from instcomp.rows import row
+from instcomp.experiments.builder import build, resolve
+from instcomp.experiments.catalog import row
+from instcomp.tasks.image import nearest
 
 SMALL = dict(size=16, inr=dict(hidden=[16]*4), encoder=dict(dim=16, heads=2, ff=32), train=dict(batch=2))
 SETS = [f'--set={section}.{key}={json.dumps(value)}' for section in ['inr', 'encoder', 'train']
@@ -202,7 +202,7 @@ def test_other_ways_to_end(here, capsys, monkeypatch):
     for error, code, word in [(FloatingPointError('step 3'), 1, 'step 3'), (MemoryError(), 2, 'memory'),
                               (KeyboardInterrupt('saved: resume'), 130, 'resume')]:
         def broken(*args, **kwargs): raise error
-        monkeypatch.setattr(cli, 'learn', broken)
+        monkeypatch.setattr('instcomp.experiments.run.train_preset', broken)
         found, _, err = call('train image-ipc-tiny --out run', capsys)
         assert found == code and word in err and err.count('\n') == 1
 
@@ -222,7 +222,7 @@ class Echo(torch.nn.Module):
 def echo(here, monkeypatch, capsys):
     "file -> what comes out of reconstruct, as an array."
     def through(file, scale=2, size=16, out='o.png'):
-        monkeypatch.setattr(cli, 'load', lambda model, device: Echo(size))
+        monkeypatch.setattr('instcomp.experiments.builder.load', lambda model, device: Echo(size))
         assert call(f'reconstruct {file} -o {out} --scale {scale}', capsys)[0] == 0
         return np.asarray(Image.open(out))
     return through

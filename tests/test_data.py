@@ -10,7 +10,9 @@ import torch
 from PIL import Image, ImageCms
 from torch.utils.data import DataLoader
 
-from instcomp.data import Batches, Crops, Folder, evaluation, photos, read_image, write_image
+from instcomp.data.batches import Batches, Crops, Folder, photos
+from instcomp.data.datasets import evaluation_images
+from instcomp.data.images import read_image, write_image
 
 EIGHT_BITS = ['1', 'L', 'P', 'RGB', 'RGBA', 'LA', 'CMYK', 'YCbCr', 'LAB']
 ENDING = {'CMYK': 'tif', 'YCbCr': 'jpg', 'LAB': 'tif'}
@@ -114,7 +116,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     before = (tmp_path/'x.png').read_bytes()
     script = f'''
         import resource, signal, torch
-        from instcomp.data import write_image
+        from instcomp.data.images import write_image
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))       # as good as a full disk
         try: write_image(torch.rand(3, 99, 99), {str(tmp_path/'x.png')!r})
@@ -127,7 +129,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_photographs_need_no_network(monkeypatch):
     def offline(*args, **kwargs): raise OSError('no network here')
     monkeypatch.setattr(socket.socket, 'connect', offline)
-    assert len(photos('train')) == 7 and evaluation('photos', 32).shape == (256, 3, 32, 32)
+    assert len(photos('train')) == 7 and evaluation_images('photos', 32).shape == (256, 3, 32, 32)
 
 
 def test_importing_data_loads_no_other_library():

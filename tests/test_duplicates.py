@@ -2,7 +2,7 @@
 import ast
 from collections import defaultdict
 
-from floors import ROOT
+from rooms import ROOT
 
 FOLDERS = ['instcomp', 'tests', 'benchmarks']
 
@@ -18,6 +18,6 @@ def bodies(path):
 def test_no_duplicated_bodies():
     places = defaultdict(list)
     for folder in FOLDERS:
-        for path in sorted((ROOT/folder).glob('*.py')):
+        for path in sorted((ROOT/folder).rglob('*.py')):
             for body, place in bodies(path): places[body].append(place)
     assert [where for where in places.values() if len(where) > 1] == []

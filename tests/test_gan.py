@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from instcomp.cli import main
-from instcomp.gan import Draws, build_gan
-from instcomp.pictures import write_image
-from instcomp.train import train
+from instcomp.data.images import write_image
+from instcomp.models.discriminator import GANBatches, build_gan
+from instcomp.training.trainer import train
 
 ROW = dict(size=16, generator=dict(rung=5, scales=[[16, 2], [16, 2]], dim=8, hidden=[16, 16], rate=.3),
            discriminator=dict(widths=[8, 16, 16], rate=2.), loss=dict(gamma=1., every=8),
@@ -20,7 +20,7 @@ ROW = dict(size=16, generator=dict(rung=5, scales=[[16, 2], [16, 2]], dim=8, hid
 def play(out, resume=False):
     torch.manual_seed(0)
     images = torch.rand(64, 3, 16, 16)
-    draws = Draws(images, 8)
+    draws = GANBatches(images, 8)
     train(build_gan(ROW), ROW, draws, out, resume=resume, device='cpu', precision='fp32', bar=False)
 
 

@@ -3,9 +3,9 @@ import pytest
 import tiny
 import torch
 
-from instcomp.coords import grid
-from instcomp.device import device_of, precision_of
-from instcomp.train import train
+from instcomp.fields.coords import grid
+from instcomp.training.device import device_of, precision_of
+from instcomp.training.trainer import train
 
 pytestmark = pytest.mark.gpu
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(7))

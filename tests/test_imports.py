@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from floors import ROOT, modules
+from rooms import ROOT, modules
 
 PROBE = '''
 import json, random, sys, time

@@ -13,17 +13,17 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from instcomp.data import Crops, photos
-from instcomp.encoders import METHODS, TINY, WAVES
-from instcomp.family import Concatenate, Full, Shift
-from instcomp.fourier import log_spaced
-from instcomp.image import query
-from instcomp.inr import INR
-from instcomp.ipc import IPC
-from instcomp.meta import Learned, Weights, adapt, matched, optimise, shuffled
-from instcomp.modulate import GINR
-from instcomp.presets import build, load, shipped
-from instcomp.train import Objective, train
+from instcomp.data.batches import Crops, photos
+from instcomp.experiments.builder import build, load, shipped
+from instcomp.experiments.image import METHOD_PRESETS, TINY, WAVES
+from instcomp.fields.fourier import log_spaced
+from instcomp.fields.inr import INR
+from instcomp.models.ginr import GINR
+from instcomp.models.ipc import IPC
+from instcomp.models.meta import GradientEncoder, WeightsAsCode, adapt, matched_code, optimise, shuffled_code
+from instcomp.models.modulation import Concatenate, Full, Shift
+from instcomp.tasks.image import query
+from instcomp.training.trainer import Objective, train
 
 HERE = Path(__file__).parent
 PLAIN = dict(scale_by_norm=False)
@@ -34,7 +34,7 @@ def net(modulate, **how):
     torch.manual_seed(0)
     inr = INR(log_spaced(2, 8, 4.), hidden=6, depth=4, normalize=True, out_bias=.5, act=torch.sin)
     modulator = modulate(inr)
-    return GINR(inr, modulator, Learned(modulator.code_shape, **how), query).double()
+    return GINR(inr, modulator, GradientEncoder(modulator.code_shape, **how), query).double()
 
 
 WAYS = {
@@ -43,7 +43,7 @@ WAYS = {
     'concatenated': (lambda inr: Concatenate(inr, 5), dict(lr=1., **PLAIN)),
     'shifts, learned rates': (Shift, dict(lr=(.005, .1), **PLAIN)),
     'all weights': (Full, dict(lr=.1, std=0., **PLAIN)),
-    'learned weights': (Weights, dict(lr=.1, std=None)),
+    'learned weights': (WeightsAsCode, dict(lr=.1, std=None)),
 }
 
 
@@ -165,7 +165,7 @@ def test_scaled_starts_adapt_to_the_same_network():
 
 def test_shuffled_keeps_the_numbers():
     code = dict(a=torch.randn(2, 3, 4), b=torch.randn(2, 5))
-    new = shuffled(code, torch.Generator().manual_seed(0))
+    new = shuffled_code(code, torch.Generator().manual_seed(0))
     for k in code:
         assert not torch.equal(code[k], new[k])
         assert torch.equal(code[k].flatten(1).sort(1)[0], new[k].flatten(1).sort(1)[0])
@@ -177,7 +177,7 @@ def test_matched_draws_the_same_from_other_numbers():
     start = dict(a=torch.randn(1, 3, 4, generator=rng), b=3*torch.randn(1, 5, generator=rng))
     draw = lambda c: torch.stack([c['a'].sum((1, 2)), c['b'].sum(1)], 1)
     away = lambda c: (draw(c) - draw(start)).square().mean(1)
-    noise, met = (matched(start, away, steps, torch.Generator().manual_seed(1)) for steps in (0, 200))
+    noise, met = (matched_code(start, away, steps, torch.Generator().manual_seed(1)) for steps in (0, 200))
     assert away(noise) > .1 and away(met) < 1e-4*away(noise)
     for k in start:
         torch.testing.assert_close(noise[k].norm(), start[k].norm())
@@ -187,7 +187,7 @@ def test_matched_draws_the_same_from_other_numbers():
 @pytest.mark.parametrize('how, word', [(dict(steps=-1), 'steps'), (dict(order=3), 'order'),
                                        (dict(lr=(.1, .2), order=1), 'order=2')])
 def test_impossible_steps_are_refused_in_one_line(how, word):
-    with pytest.raises(ValueError, match=word) as error: Learned((3, 2), **how)
+    with pytest.raises(ValueError, match=word) as error: GradientEncoder((3, 2), **how)
     assert '\n' not in str(error.value)
 
 
@@ -202,7 +202,7 @@ def test_tiny_methods_train(name):
 
 
 def test_methods_build():
-    for name in METHODS:
+    for name in METHOD_PRESETS:
         with torch.device('meta'): model = build(name)
         assert model.config['encoder']['name'] in ('cavia', 'conv')
 

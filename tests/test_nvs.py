@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from instcomp.camera import Lens, pinhole, pixels, rays
 from instcomp.cli import main
-from instcomp.nvs import source
-from instcomp.objects import around, write_views
-from instcomp.render import render
-from instcomp.views import Learnit, Scene, Views, read_scene
+from instcomp.data.scenes import LearnitScenes, Scene, SceneSource, read_scene
+from instcomp.data.synthetic_views import object_views, write_views
+from instcomp.geometry.camera import Lens, pinhole, pixels, rays
+from instcomp.geometry.rendering import render
+from instcomp.tasks.views import source
 
 SMALL = ['encoder.dim=16', 'encoder.heads=2', 'encoder.ff=16', 'task.points=8', 'task.rays=16',
          'train.batch=2']
@@ -185,17 +185,17 @@ def test_a_picture_resized_on_disk_keeps_its_angle(folder):
 
 
 def test_an_empty_view_survives():
-    true = around('lamp', 0, 3, 16)
+    true = object_views('lamp', 0, 3, 16)
     scene = Scene(torch.ones(3, 3, 16, 16), true['poses'], pinhole(16, 16, .54))
-    batch = Views([scene], rays=8).batch(1, 16, np.random.default_rng(0), [0])
+    batch = SceneSource([scene], rays=8).batch(1, 16, np.random.default_rng(0), [0])
     assert (batch['colour'] == 1).all()
 
 
 def test_splits_of_the_learnit_layout(tmp_path):
     write_views(tmp_path, 'lamp', 1, 0, 1, views=2, size=16)
-    assert len(Learnit(tmp_path, 'lamp', 'test')) == 1
-    with pytest.raises(ValueError, match='none of the 0'): Learnit(tmp_path, 'lamp', 'val')
-    with pytest.raises(FileNotFoundError, match='car_splits.json'): Learnit(tmp_path, 'car')
+    assert len(LearnitScenes(tmp_path, 'lamp', 'test')) == 1
+    with pytest.raises(ValueError, match='none of the 0'): LearnitScenes(tmp_path, 'lamp', 'val')
+    with pytest.raises(FileNotFoundError, match='car_splits.json'): LearnitScenes(tmp_path, 'car')
 
 
 def test_a_bent_lens_trains_and_scores_on_views_it_never_saw(tmp_path, capsys):
@@ -230,13 +230,13 @@ def test_cameras_whose_rays_end_before_the_scene_are_named(folder, capsys):
 LARGE = '''
 import torch
 from pathlib import Path
-from instcomp.camera import pinhole, pixels, rays
-from instcomp.objects import pose
-from instcomp.presets import build
-from instcomp.walk import see
+from instcomp.experiments.builder import build
+from instcomp.geometry.camera import orbit_pose, pinhole, pixels, rays
+from instcomp.models.radiance import render_views
 model = build('nvs-ipc-tiny-cars').eval()
 V = torch.randn(1, *model.modulator.code_shape)
-with torch.no_grad(): out = see(model, V, pose(30, 20), pinhole(1024, 1024, .54), (1024, 1024), n=2)
+lens, pose = pinhole(1024, 1024, .54), orbit_pose(30, 20)
+with torch.no_grad(): out = render_views(model, V, pose, lens, (1024, 1024), n=2)
 assert out['rgb'].shape == (1024, 1024, 3) and out['rgb'].isfinite().all()
 print(int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])/2**20)
 '''

@@ -4,21 +4,20 @@ import pytest
 import torch
 import trimesh
 
-from instcomp.occupancy import (
-    checked,
-    cloud_model,
-    corners,
-    labelled,
-    mesh,
+from instcomp.geometry.mesh import (
+    checked_mesh,
+    extract_mesh,
+    grid_corners,
+    labelled_points,
     mise,
     read_mesh,
     surface_scores,
-    voxelise,
-    winding,
+    winding_number,
     write_mesh,
 )
-from instcomp.shapes import FAMILIES, solid
-from instcomp.solids import Solid, box, move
+from instcomp.geometry.sdf import Solid, box, place_solid
+from instcomp.geometry.shapes import FAMILIES, solid
+from instcomp.models.occupancy import cloud_model, voxelise
 
 
 def refused(f, *words):
@@ -32,18 +31,19 @@ def ball(): return trimesh.creation.icosphere(2, .5)
 
 def test_a_mesh_with_a_hole_has_no_inside(tmp_path):
     holed = trimesh.Trimesh(ball().vertices, ball().faces[1:], process=False)
-    refused(lambda: checked(holed), 'watertight', 'holes')
-    refused(lambda: winding(holed, torch.zeros(1, 3)), 'watertight')
+    refused(lambda: checked_mesh(holed), 'watertight', 'holes')
+    refused(lambda: winding_number(holed, torch.zeros(1, 3)), 'watertight')
     holed.export(tmp_path/'holed.ply')
     refused(lambda: read_mesh(tmp_path/'holed.ply'), 'watertight')
 
 
 def test_an_empty_mesh_is_refused(tmp_path):
-    refused(lambda: checked(trimesh.Trimesh()), 'empty')
+    refused(lambda: checked_mesh(trimesh.Trimesh()), 'empty')
     refused(lambda: write_mesh(trimesh.Trimesh(), tmp_path/'nothing.ply'), 'empty')
     assert list(tmp_path.iterdir()) == []
-    refused(lambda: mesh(torch.full([9]*3, -1.)), 'no surface')
-    refused(lambda: Solid([(move(box((.1, .1, .1)), (5., 0, 0)), (0, 0, 0))]).surface(10), 'no surface')
+    refused(lambda: extract_mesh(torch.full([9]*3, -1.)), 'no surface')
+    far = place_solid(box((.1, .1, .1)), (5., 0, 0))
+    refused(lambda: Solid([(far, (0, 0, 0))]).surface(10), 'no surface')
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -61,7 +61,7 @@ def test_a_cloud_that_is_none_is_refused(cloud):
 def test_no_points_no_score():
     none, some = torch.zeros(0, 3), torch.rand(5, 3)
     refused(lambda: surface_scores(none, none, some, some), 'no points')
-    refused(lambda: labelled(lambda x: x[:, 0] > 0, none, 10), 'empty')
+    refused(lambda: labelled_points(lambda x: x[:, 0] > 0, none, 10), 'empty')
 
 
 @pytest.mark.parametrize('ending', ['ply', 'obj', 'glb'])
@@ -75,22 +75,22 @@ def test_files_keep_the_mesh(tmp_path, ending):
 def test_following_the_surface_misses_nothing_of_a_distance(family):
     def inner(x): return -solid(family, 11).distance(x)
     V, count = mise(inner, 16, 2, margin=3**.5/16)           # no point of a cell is farther from a corner
-    dense, few = mesh(inner(corners(64))), mesh(V)
+    dense, few = extract_mesh(inner(grid_corners(64))), extract_mesh(V)
     assert np.array_equal(dense.faces, few.faces) and np.allclose(dense.vertices, few.vertices, atol=1e-6)
     assert count < .3*V.numel() and few.is_watertight and few.volume > 0
 
 
 def test_a_thin_bar_between_the_corners_is_followed():
     bar = box((.9, .02, .02))
-    block = move(box((.3, .3, .3)), (0, .03, .03))
+    block = place_solid(box((.3, .3, .3)), (0, .03, .03))
     def inner(x): return -bar(x - x.new_tensor([0, .03, .03])).minimum(block(x))
     V, _ = mise(inner, 16, 2)
-    assert np.array_equal(mesh(inner(corners(64))).faces, mesh(V).faces)
+    assert np.array_equal(extract_mesh(inner(grid_corners(64))).faces, extract_mesh(V).faces)
 
 
 def test_inside_of_a_mesh():
     x = torch.rand(500, 3, generator=torch.Generator().manual_seed(0))*2 - 1
-    turns, far = winding(ball(), x), x.norm(dim=-1)
+    turns, far = winding_number(ball(), x), x.norm(dim=-1)
     sure = (far < .48) | (far > .5)
     assert torch.equal(turns[sure] > .5, far[sure] < .5)
 

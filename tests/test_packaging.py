@@ -3,11 +3,12 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
-from floors import ROOT
+from rooms import ROOT, modules
 
 WEIGHTS = sorted(path.parent.name for path in ROOT.glob('data/weights/*/config.json'))
 pytestmark = pytest.mark.slow
@@ -40,6 +41,13 @@ def wheel(checkout):
     return next((checkout/'out').glob('*.whl'))
 
 
+def test_sdist_holds_the_rooms_and_no_tests(wheel):
+    names = tarfile.open(next(wheel.parent.glob('*.tar.gz'))).getnames()
+    inside = {name.split('/', 1)[-1] for name in names}
+    assert {f'instcomp/{name.replace(".", "/")}.py' for name in modules()} <= inside
+    assert not [name for name in inside if name.startswith('tests')]     # they need notebooks and benchmarks
+
+
 @pytest.fixture(scope='module')
 def clean(wheel, tmp_path_factory):
     "An environment that holds nothing but the wheel, and sees the dependencies of this one."
@@ -54,7 +62,8 @@ def clean(wheel, tmp_path_factory):
 
 def test_wheel_holds_the_weights_and_is_small(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert 'instcomp/__init__.py' in names
+    files = [f'instcomp/{name.replace(".", "/")}.py' for name in ('__init__', *modules())]
+    assert set(files) <= set(names)
     for name in WEIGHTS:
         for file in ['config.json', 'model.safetensors', 'recipe.json']:
             assert f'instcomp/weights/{name}/{file}' in names

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.special import erf
 
-from instcomp.presets import build
+from instcomp.experiments.builder import build
 
 NETWORKS = {  # side, patch, zero padding, sigma, weight tokens
     'image-ipc-paper-celeba':                    (178, 9, 1, 64, 256),

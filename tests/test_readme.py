@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from floors import ROOT
+from rooms import ROOT
 
 TEXT = (ROOT/'README.md').read_text(encoding='utf-8')
 PYTHON = re.findall(r'```python\n(.*?)```', TEXT, re.S)

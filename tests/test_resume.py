@@ -15,8 +15,9 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from instcomp import modulate
-from instcomp.train import Objective, load_weights, train
+from instcomp import files
+from instcomp.training.checkpoint import load_weights
+from instcomp.training.trainer import Objective, train
 
 HERE = Path(__file__).parent
 KEPT = ['config.json', 'metrics.jsonl', 'model.safetensors', 'state']
@@ -133,7 +134,7 @@ def test_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, file):
     def scarce(path, mode):                                  # /dev/full raises ENOSPC at the first byte
         full = (out/'state').exists() and path.parent.name == 'state.new' and file in path.name
         return open('/dev/full' if full else path, mode)
-    monkeypatch.setattr(modulate, 'open', scarce, raising=False)
+    monkeypatch.setattr(files, 'open', scarce, raising=False)
     with pytest.raises(OSError, match='step 10 not saved .*step 5 is intact') as error: go(out, batches)
     assert error.value.errno == errno.ENOSPC and '\n' not in str(error.value)
     assert json.loads((out/'state'/'state.json').read_text())['step'] == 5

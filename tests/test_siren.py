@@ -3,9 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from instcomp.coords import grid
-from instcomp.fit import fit
-from instcomp.siren import (
+from instcomp.fields.coords import grid
+from instcomp.fields.siren import (
     align,
     divergence,
     eikonal,
@@ -13,10 +12,11 @@ from instcomp.siren import (
     jacobian,
     laplacian,
     normalise,
-    oriented,
+    normalised_cloud,
     sdf_loss,
     siren,
 )
+from instcomp.training.loop import fit
 
 
 def fitted(y, shape, steps=60):                      # values after a short fit, in the signal's own units
@@ -53,7 +53,7 @@ def test_no_signal(y):
 
 
 def test_cloud_without_normals():
-    with pytest.raises(ValueError, match='without normals'): oriented(torch.rand(9, 3), None)
+    with pytest.raises(ValueError, match='without normals'): normalised_cloud(torch.rand(9, 3), None)
 
 
 @pytest.mark.parametrize('points, normals, why', [
@@ -61,12 +61,12 @@ def test_cloud_without_normals():
     (torch.rand(9, 3), torch.zeros(9, 3), 'have a length'), (torch.ones(9, 3), torch.rand(9, 3), 'the same'),
     (torch.full((9, 3), torch.nan), torch.rand(9, 3), 'finite')])
 def test_bad_clouds(points, normals, why):
-    with pytest.raises(ValueError, match=why): oriented(points, normals)
+    with pytest.raises(ValueError, match=why): normalised_cloud(points, normals)
 
 
 def test_cloud_returns_to_its_place():
     points = torch.rand(50, 3)*torch.tensor([1., 5., 2.]) + 7
-    p, n, undo = oriented(points, torch.randn(50, 3))
+    p, n, undo = normalised_cloud(points, torch.randn(50, 3))
     torch.testing.assert_close(undo(p), points)
     assert abs(p.abs().max() - .9) < 1e-5 and torch.allclose(n.norm(dim=1), torch.ones(50))
 

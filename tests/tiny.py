@@ -7,15 +7,15 @@ import sys
 import torch
 from safetensors.torch import save_file
 
-from instcomp.device import rank_of
-from instcomp.fourier import log_spaced
-from instcomp.hyper import Hyper, patchify
-from instcomp.image import query
-from instcomp.inr import INR
-from instcomp.ipc import IPC
-from instcomp.meta import Learned
-from instcomp.modulate import GINR
-from instcomp.train import train
+from instcomp.fields.fourier import log_spaced
+from instcomp.fields.inr import INR
+from instcomp.models.ginr import GINR
+from instcomp.models.hypernetwork import Hypernetwork, patchify
+from instcomp.models.ipc import IPC
+from instcomp.models.meta import GradientEncoder
+from instcomp.tasks.image import query
+from instcomp.training.device import rank_of
+from instcomp.training.trainer import train
 
 
 def model(dropout=.1, learned=False):
@@ -23,9 +23,9 @@ def model(dropout=.1, learned=False):
     torch.manual_seed(0)
     inr = INR(log_spaced(2, 16, 8.), hidden=[16, 16], depth=3, normalize=True, out_bias=.5)
     ipc = IPC(inr, 1, 8)
-    if learned: return GINR(inr, ipc, Learned(ipc.code_shape, 2, .1), query)
+    if learned: return GINR(inr, ipc, GradientEncoder(ipc.code_shape, 2, .1), query)
     tokens = lambda images: patchify(images - .5, 4)
-    return GINR(inr, ipc, Hyper(tokens, 4, 48, ipc.code_shape, 16, 1, 2, 32, dropout, .02), query)
+    return GINR(inr, ipc, Hypernetwork(tokens, 4, 48, ipc.code_shape, 16, 1, 2, 32, dropout, .02), query)
 
 
 class Batches:
