@@ -26,7 +26,7 @@ from instcomp.data.datasets import evaluation_images
 from instcomp.evaluation.metrics import psnr
 from instcomp.experiments.builder import build, resolve
 from instcomp.experiments.catalog import row
-from instcomp.models.ginr import code_size
+from instcomp.models.codes import code_size
 from instcomp.tasks.image import reconstruct_images
 from instcomp.training.loop import fit
 from instcomp.training.trainer import Objective, optimizer, train

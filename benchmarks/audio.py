@@ -21,7 +21,7 @@ from instcomp.data.batches import Batches
 from instcomp.experiments.builder import build
 from instcomp.experiments.catalog import row
 from instcomp.files import write
-from instcomp.models.ginr import code_size
+from instcomp.models.codes import code_size
 from instcomp.tasks.registry import task_of
 from instcomp.training.loop import fit
 

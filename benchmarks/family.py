@@ -27,7 +27,8 @@ from instcomp.evaluation.metrics import psnr
 from instcomp.fields.coords import grid
 from instcomp.fields.fourier import log_spaced
 from instcomp.fields.inr import INR
-from instcomp.models.ginr import GINR, Columns, FiLM, code_size
+from instcomp.models.codes import code_size
+from instcomp.models.ginr import GINR, Columns, FiLM
 from instcomp.models.ipc import IPC
 from instcomp.models.modulation import (
     FMM,

@@ -20,10 +20,11 @@ def activations(
 ):          # list of (B, N, width), one for each hidden layer
     "Activations of every hidden layer at every coordinate."
     h, out = model.inr.encoding(x), []
-    for W, b in model.weights(code)[:-1]:
+    weights = model.weights(code)
+    for W, b in weights[:-1]:
         h = F.relu(linear(h, W, b))                                                         # N C | B N C
         out.append(h)
-    B = len(next(iter(code.values())) if isinstance(code, dict) else code)
+    B = next(len(w) for pair in weights for w in pair if w.dim() > 2)         # the modulated ones have a batch
     return [h.expand(B, *h.shape[-2:]) for h in out]                                        # B N C
 
 # %% ../../nbs/evaluation/probes.ipynb #25ef6543

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
+from .codes import named, rebuild
+
 # %% ../../nbs/10_hyper.ipynb #b351596f
 def patchify(
     x,                # (B, C, *S) a signal over d = 1, 2, 3 … axes
@@ -131,8 +133,7 @@ class Hypernetwork(nn.Module):
         own=False,   # ours: a head per weight token; False: one head for all (papers)
     ):
         super().__init__()
-        self.tokens, self.single = tokens, not isinstance(code_shape, dict)
-        shapes = {'V': code_shape} if self.single else code_shape
+        self.tokens, self.code_shape, shapes = tokens, code_shape, named(code_shape)
         self.counts = [r for _, r in shapes.values()]
         R = sum(self.counts)
         self.embed = nn.Linear(token_dim, dim)
@@ -158,8 +159,8 @@ class Hypernetwork(nn.Module):
         x = torch.cat([t, w], 1)                                                            # B T+R D
         for block in self.blocks[:-1]: x = block(x)
         y = self.blocks[-1](x, w.shape[1]).split(self.counts, 1)                            # B R D
-        code = {k: h(v).to(self.pos.dtype).transpose(1, 2) for (k, h), v in zip(self.heads.items(), y)}
-        return code['V'] if self.single else code                                           # B n R
+        code = [h(v).to(self.pos.dtype).transpose(1, 2) for h, v in zip(self.heads.values(), y)]
+        return rebuild(self.code_shape, code)                                               # B n R
 
 # %% ../../nbs/models/encoders.ipynb #49ad5992
 class ConvEncoder(nn.Module):
@@ -178,8 +179,8 @@ class ConvEncoder(nn.Module):
         super().__init__()
         if axes != 2: raise ValueError(f'encoder conv: made for pictures, the signal has axes={axes}')
         if size % 2**stages: raise ValueError(f'size={size} cannot be halved {stages} times: choose another')
-        self.single, self.shift, self.gain = not isinstance(code_shape, dict), shift, gain
-        shapes = {'V': code_shape} if self.single else code_shape
+        self.code_shape, self.shift, self.gain = code_shape, shift, gain
+        shapes = named(code_shape)
         self.counts, T = [r for _, r in shapes.values()], (size >> stages)**2
         dims, layers = [channels, *(dim >> k for k in reversed(range(stages)))], []
         for i, o in zip(dims, dims[1:]):
@@ -194,9 +195,8 @@ class ConvEncoder(nn.Module):
             raise ValueError(f'images of shape {tuple(images.shape)}: this encoder takes {self.shape}')
         t = self.trunk((images - self.shift)*self.gain).flatten(2).transpose(1, 2)          # B T D
         parts = self.mix(t).split(self.counts, 1)                                           # B R D
-        both = zip(self.heads.items(), parts)
-        code = {k: h(v).to(self.mix.A.dtype).transpose(1, 2) for (k, h), v in both}
-        return code['V'] if self.single else code                                           # B n R
+        code = [h(v).to(self.mix.A.dtype).transpose(1, 2) for h, v in zip(self.heads.values(), parts)]
+        return rebuild(self.code_shape, code)                                               # B n R
 
 # %% ../../nbs/models/encoders.ipynb #6cb1dc86
 def transformer_encoder(

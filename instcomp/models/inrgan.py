@@ -17,6 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..fields.coords import chunked, grid
 from ..fields.inr import INR, he_init, linear
+from .codes import named, unnamed
+from .ginr import prepare
 from .modulation import FMM, Concatenate, Full
 
 # %% ../../nbs/08_inrgan.ipynb #7d01e81b
@@ -79,6 +81,7 @@ class Generator(nn.Module):
         self.inrs = nn.ModuleList(INR(None, n_in, [width]*layers, act=leaky, init=he_init)
                                   for n_in, (width, layers) in zip(ins, scales))
         self.modulators = nn.ModuleList(modulate(inr) for inr in self.inrs)
+        for inr, modulator in zip(self.inrs, self.modulators): prepare(inr, modulator)
         self.size, self.fourier, self.dim, self.classes, self.rate = size, fourier, dim, classes, rate
         self.code_shape = {f'{k}.{name}': shape for k, n_in in enumerate(ins)
                            for name, shape in self.wants(k, n_in).items()}
@@ -89,7 +92,7 @@ class Generator(nn.Module):
             for p in self.trunk.parameters(): p.div_(rate)
     def wants(self, k, n_in):
         shape, U = self.modulators[k].code_shape, {'U': (2, n_in//2)} if self.fourier else {}
-        return (shape if isinstance(shape, dict) else {'z': shape}) | U
+        return named(shape) | U
     def code(self, z, label=None):
         "Noise (B, dim), for a generator of classes also labels (B,), to a code: a flat dict."
         if self.classes: z = torch.cat([z, F.one_hot(label, self.classes).to(z)], 1)
@@ -102,7 +105,7 @@ class Generator(nn.Module):
         for k, (inr, modulator) in enumerate(zip(self.inrs, self.modulators)):
             part = {name.partition('.')[2]: c for name, c in code.items() if name.startswith(f'{k}.')}
             U = part.pop('U')*self.fourier if self.fourier else None
-            new = modulator(inr.raw(), part if isinstance(modulator.code_shape, dict) else part['z'])
+            new = modulator(inr.raw(), unnamed(part))
             out.append((U, [new.get(i, (inr.finish(W), b)) for i, (W, b) in enumerate(inr.raw())]))
         return out
     def forward(self, z, size=None, extent=1., rows=None, label=None):

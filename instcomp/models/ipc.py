@@ -13,7 +13,7 @@ from torch import nn
 class IPC(nn.Module):
     "Instance pattern composer: one matrix becomes `V U`, V the code, U shared (IPC, Kim et al., 2023)."
     def __init__(self,
-        inr,       # its base matrix of that layer is replaced by U (rank, out)
+        inr,       # the network it will modulate; `prepare` gives it U (rank, out) for that layer's matrix
         layer=1,   # the modulated layer, counted from 0 (the paper's position 2)
         rank=256,  # columns of V, at most the layer's outputs
     ):
@@ -23,7 +23,10 @@ class IPC(nn.Module):
         n_in, n_out = inr.W[layer].shape
         self.layer, self.rank, self.finish = layer, min(rank, n_out), inr.finish
         self.code_shape = (n_in, self.rank)
-        inr.W[layer] = nn.Parameter(torch.randn(self.rank, n_out)/(self.rank*n_in)**.5)
+        self.first = torch.randn(self.rank, n_out)/(self.rank*n_in)**.5                     # U at the start
+    def prepare(self, inr):
+        if self.first is not None: inr.W[self.layer] = nn.Parameter(self.first.to(inr.W[self.layer]))
+        self.first = None                                    # from now on U lies in the network
     def forward(self, raw, V):                                                              # V: B in r
         U, b = raw[self.layer]                                                              # r out, out
         return {self.layer: (self.finish(V @ U), b)}                                        # B in out, out

@@ -11,33 +11,28 @@ import math
 import torch
 from torch import nn
 
+from .codes import batch_size, map_code, named, parts, rebuild, squared_norms
+from .ginr import choose_layers
+
 # %% ../../nbs/11_meta.ipynb #1f00e663
-def _parts(code):
-    "A code as a list of tensors."
-    return list(code.values()) if isinstance(code, dict) else [code]
-
-def _like(code, new):
-    "The list `new` in the form of `code`: a tensor or a dict."
-    return dict(zip(code, new)) if isinstance(code, dict) else new[0]
-
 def _grads(code, loss_fn, create_graph=False):
     "Each instance's gradient of its own loss: the sum keeps them apart, a mean would divide by B."
-    return torch.autograd.grad(loss_fn(code).sum(), _parts(code), create_graph=create_graph)
+    return torch.autograd.grad(loss_fn(code).sum(), parts(code), create_graph=create_graph)
 
 def _check(steps):
     if steps < 0: raise ValueError(f'steps={steps}: give 0 or more')
 
 def _rates(code, lr):
-    "A step size for each part of the code, by its name. `ValueError` for other names."
-    if not isinstance(lr, dict): return [lr]*len(_parts(code))
-    names = list(code) if isinstance(code, dict) else []
-    if set(names) != set(lr): raise ValueError(f'lr has {list(lr)}, the code {names}: give a rate for each')
-    return [lr[name] for name in names]
+    "A step size for each tensor of the code, by its name. `ValueError` for other names."
+    if not isinstance(lr, dict): return [lr]*len(parts(code))
+    if set(named(code)) != set(lr):
+        raise ValueError(f'lr has {list(lr)}, the code {list(named(code))}: give a rate for each')
+    return [lr[name] for name in named(code)]
 
 # %% ../../nbs/11_meta.ipynb #6ecceae1
 def _move(c, g, lr, scale_by_norm):
     "One step of one tensor: `c - lr*‖c‖²*g`, the norm over each instance's own numbers."
-    size = c.square().flatten(1).sum(1).view(-1, *[1]*(c.dim() - 1)) if scale_by_norm else 1.   # B 1 …
+    size = squared_norms(c) if scale_by_norm else 1.                                        # B 1 …
     return c - lr*size*g                                                                    # B …
 
 # %% ../../nbs/11_meta.ipynb #1192b87e
@@ -54,10 +49,10 @@ def adapt(
     for _ in range(steps):
         with torch.enable_grad():
             attached = lambda c: c if create_graph and c.requires_grad else c.detach().requires_grad_()
-            code = _like(code, [attached(c) for c in _parts(code)])
-            both = zip(_parts(code), _grads(code, loss_fn, create_graph), _rates(code, lr))
-            new = [_move(c, g, rate, scale_by_norm) for c, g, rate in both]
-        code = _like(code, new if create_graph else [c.detach() for c in new])
+            code = map_code(attached, code)
+            both = zip(parts(code), _grads(code, loss_fn, create_graph), _rates(code, lr))
+            code = rebuild(code, [_move(c, g, rate, scale_by_norm) for c, g, rate in both])
+        if not create_graph: code = map_code(torch.Tensor.detach, code)
     return code
 
 # %% ../../nbs/11_meta.ipynb #e82b6029
@@ -75,13 +70,13 @@ def optimise(
     _check(steps)
     lr = lr*min(1, steps/30)
     with torch.enable_grad():
-        code = _like(code, [c.detach().clone().requires_grad_() for c in _parts(code)])
-        opt = torch.optim.Adam(_parts(code), lr, tuple(betas))
+        code = map_code(lambda c: c.detach().clone().requires_grad_(), code)
+        opt = torch.optim.Adam(parts(code), lr, tuple(betas))
         for i in range(steps):
             opt.param_groups[0]['lr'] = lr*(1 + math.cos(math.pi*i/steps))/2
-            for c, g in zip(_parts(code), _grads(code, loss_fn)): c.grad = g
+            for c, g in zip(parts(code), _grads(code, loss_fn)): c.grad = g
             opt.step()
-    return _like(code, [c.detach() for c in _parts(code)])
+    return map_code(torch.Tensor.detach, code)
 
 # %% ../../nbs/11_meta.ipynb #87377834
 def _outer(start, code, order):
@@ -108,40 +103,38 @@ class GradientEncoder(nn.Module):
         _check(steps)
         if order not in (0, 1, 2): raise ValueError(f'order={order}: give 2, 1 or 0 (Reptile)')
         self.steps, self.lr, self.scale_by_norm, self.order = steps, lr, scale_by_norm, order
-        self.single = not isinstance(code_shape, dict)
-        shapes = {'V': code_shape} if self.single else code_shape
+        self.code_shape, shapes = code_shape, named(code_shape)
         draw = lambda s: torch.randn(s)*(s[0]**-.5 if std is None else std)
         self.start = nn.ParameterDict({k: nn.Parameter(draw(s), not fixed) for k, s in shapes.items()})
         self.rates = None
         if isinstance(lr, (list, tuple)):
             if order < 2: raise ValueError(f'lr={lr}: learned rates need order=2')
             self.rates = nn.ParameterDict({k: torch.empty(s).uniform_(*lr) for k, s in shapes.items()})
-    def form(self, parts): return parts['V'] if self.single else parts
+    def of(self, kept): return [kept[name] for name in named(self.code_shape)]     # a ParameterDict is sorted
     def begin(self, B):
         "The start, once for each of B instances."
-        return self.form({k: v.expand(B, *v.shape) for k, v in self.start.items()})
+        return rebuild(self.code_shape, [v.expand(B, *v.shape) for v in self.of(self.start)])
     def forward(self, signal, loss_fn):
         "Signal, or tensors in a tuple or a dict, to code: the start after `steps` steps on `loss_fn`."
-        first = signal[0] if isinstance(signal, (list, tuple)) else _parts(signal)[0]
-        start = self.begin(len(first))
-        lr = self.form({k: v.clamp(0, 1) for k, v in self.rates.items()}) if self.rates else self.lr
+        start = self.begin(batch_size(signal[0] if isinstance(signal, (list, tuple)) else signal))
+        lr = rebuild(self.code_shape, [v.clamp(0, 1) for v in self.of(self.rates)]) if self.rates else self.lr
         learn = self.training and torch.is_grad_enabled()
         code = adapt(start, loss_fn, self.steps, lr, self.scale_by_norm, learn and self.order == 2)
         if not learn or self.order == 2: return code
-        return _like(code, [_outer(s, c, self.order) for s, c in zip(_parts(start), _parts(code))])
+        return map_code(lambda s, c: _outer(s, c, self.order), start, code)
 
 # %% ../../nbs/11_meta.ipynb #11b162b6
 class WeightsAsCode(nn.Module):
     "Every matrix is the instance's own, biases shared: the code is the network (Learned Init, 2021)."
     def __init__(self,
-        inr,          # the network it will modulate; its own matrices there are frozen and not used
+        inr,          # the network it will modulate; `prepare` freezes its own matrices there
         layers=None,  # positions, counted from 0; None: all
     ):
         super().__init__()
-        self.layers, self.finish = list(range(len(inr.W)) if layers is None else layers), inr.finish
-        if not self.layers or not set(self.layers) <= set(range(len(inr.W))):
-            raise ValueError(f'layers={layers}: choose from 0 to {len(inr.W) - 1}, counted from 0')
-        self.code_shape = {f'layer{i}': tuple(inr.W[i].requires_grad_(False).shape) for i in self.layers}
+        self.layers, self.finish = choose_layers(inr, layers, range(len(inr.W))), inr.finish
+        self.code_shape = {f'layer{i}': tuple(inr.W[i].shape) for i in self.layers}
+    def prepare(self, inr):
+        for i in self.layers: inr.W[i].requires_grad_(False)
     def forward(self, raw, code):                                                           # each B in out
         return {i: (self.finish(code[f'layer{i}']), raw[i][1]) for i in self.layers}
 
@@ -152,7 +145,7 @@ def shuffled_code(
 ):                   # the same numbers, in each tensor in another order, the same for all instances
     "The baseline that keeps a start's statistics and destroys the rest (Tancik et al., 2021)."
     order = lambda c: torch.randperm(c[0].numel(), generator=generator).to(c.device)
-    return _like(code, [c.flatten(1)[:, order(c)].view_as(c) for c in _parts(code)])
+    return map_code(lambda c: c.flatten(1)[:, order(c)].view_as(c), code)
 
 def matched_code(
     start,           # (1, …), or a flat dict of such tensors: what is imitated
@@ -161,10 +154,10 @@ def matched_code(
     generator=None,  # source of randomness
 ):                   # another code that draws the same, from noise of the same size
     "The baseline that keeps what a start draws and nothing else of it (Tancik et al., 2021)."
-    noise = [torch.randn(c.shape, generator=generator).to(c) for c in _parts(start)]
-    noise = [n*c.detach().norm()/n.norm() for n, c in zip(noise, _parts(start))]
-    rate = .05*torch.cat([n.flatten() for n in noise]).std().item()
-    return optimise(_like(start, noise), away, steps, rate)
+    noise = map_code(lambda c: torch.randn(c.shape, generator=generator).to(c), start)
+    noise = map_code(lambda n, c: n*c.detach().norm()/n.norm(), noise, start)
+    rate = .05*torch.cat([n.flatten() for n in parts(noise)]).std().item()
+    return optimise(noise, away, steps, rate)
 
 # %% ../../nbs/models/encoders.ipynb #a9607ee7
 def cavia(

@@ -12,6 +12,9 @@ from functools import partial
 import torch
 from torch import nn
 
+from .codes import code_size, parts, rebuild
+from .ginr import choose_layers, prepare
+
 # %% ../../nbs/models/modulation.ipynb #bf03e4c5
 class Concatenate(nn.Module):
     "The code beside one layer's inputs, `[h, z]`: a shift by `z W` (DeepSDF, Park et al., 2019)."
@@ -21,6 +24,7 @@ class Concatenate(nn.Module):
         layer=0,  # the layer that sees z, counted from 0
     ):
         super().__init__()
+        layer, = choose_layers(inr, [layer], [])
         n_in, n_out = inr.W[layer].shape
         self.layer, self.finish, self.code_shape = layer, inr.finish, (dim, 1)
         self.W = nn.Parameter((torch.rand(dim, n_out)*2 - 1)/(n_in + dim)**.5)
@@ -39,10 +43,7 @@ class _Each(nn.Module):
         spare=0,   # layers at the end that None leaves alone
     ):
         super().__init__()
-        n = len(inr.W)
-        self.layers, self.finish = list(range(n - spare) if layers is None else layers), inr.finish
-        if not self.layers or not set(self.layers) <= set(range(n)):
-            raise ValueError(f'layers={layers}: choose from 0 to {n - 1}, counted from 0')
+        self.layers, self.finish = choose_layers(inr, layers, range(len(inr.W) - spare)), inr.finish
         self.code_shape = {f'layer{i}': shape(*inr.W[i].shape) for i in self.layers}
     def forward(self, raw, code): return {i: self.one(*raw[i], code[f'layer{i}']) for i in self.layers}
 
@@ -93,13 +94,13 @@ class FromVector(nn.Module):
     ):
         super().__init__()
         self.modulator, self.code_shape, self.shape = modulator, (dim, 1), modulator.code_shape
-        self.parts = self.shape if isinstance(self.shape, dict) else {'V': self.shape}
-        self.net = net(dim, sum(map(math.prod, self.parts.values())))
+        self.net = net(dim, code_size(self.shape))
+    def prepare(self, inr): prepare(inr, self.modulator)
     def code(self, z):                                                                      # z: B dim 1
         "The code that z stands for."
-        flat = self.net(z[..., 0]).split([math.prod(s) for s in self.parts.values()], 1)
-        code = {k: c.unflatten(1, s) for (k, s), c in zip(self.parts.items(), flat)}
-        return code if isinstance(self.shape, dict) else code['V']
+        shapes = parts(self.shape)
+        flat = self.net(z[..., 0]).split([math.prod(s) for s in shapes], 1)
+        return rebuild(self.shape, [c.unflatten(1, s) for c, s in zip(flat, shapes)])
     def forward(self, raw, z): return self.modulator(raw, self.code(z))
 
 # %% ../../nbs/models/modulation.ipynb #35124967
@@ -134,14 +135,15 @@ def _product(W, code):
 class LowRank(_Each):
     "Plain low rank: `A B` instead of the base matrix, or added to it; shared biases."
     def __init__(self,
-        inr,          # the network it will modulate; matrices that are no longer used are frozen
+        inr,          # the network it will modulate; `prepare` freezes matrices that are no longer used
         rank=10,      # columns of A and rows of B, at most the layer's smaller side
         base=False,   # True: `W + A B`
         layers=None,  # positions, counted from 0; None: all
     ):
         super().__init__(inr, layers, _factors(rank))
         self.base = base
-        for i in self.layers: inr.W[i].requires_grad_(base)
+    def prepare(self, inr):
+        for i in self.layers: inr.W[i].requires_grad_(self.base)
     def one(self, W, b, code):
         m = _product(W, code)/len(W)**.5                                                    # B in out
         return self.finish(W + m if self.base else m), b

@@ -20,7 +20,8 @@ from ..data.speech import voices
 from ..evaluation.metrics import frame_length, log_spectral_distance, psnr, si_sdr, spectrograms
 from ..evaluation.plot import save
 from ..fields.coords import grid, overlapping
-from ..models.ginr import code_size, like
+from ..models.codes import code_size
+from ..models.ginr import like
 
 # %% ../../nbs/13_audio.ipynb #caef9745
 def query(

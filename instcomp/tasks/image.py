@@ -15,7 +15,8 @@ from ..data.datasets import bicubic_baseline, mean_colour
 from ..evaluation.metrics import psnr
 from ..evaluation.plot import compare, save, show
 from ..fields.coords import grid, overlapping
-from ..models.ginr import code_size, like
+from ..models.codes import code_size
+from ..models.ginr import like
 
 # %% ../../nbs/12_image.ipynb #878321eb
 def query(

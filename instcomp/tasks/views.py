@@ -22,7 +22,8 @@ from ..evaluation.plot import save, show
 from ..geometry.camera import pixels, rays
 from ..geometry.mesh import extract_mesh, mise
 from ..geometry.shapes import PLURALS
-from ..models.ginr import code_size, like
+from ..models.codes import code_size
+from ..models.ginr import like
 from ..models.radiance import orbit, render_views
 
 # %% ../../nbs/15_nvs.ipynb #af622a93
