@@ -35,11 +35,12 @@ PLACES = dict(size=512, inr=dict(hidden=[128]*4), encoding=dict(m=64))
 def trained(config, data, seed, seconds):
     "A model after `seconds` of this process's time, the rate falling along half a cosine; and its curve."
     torch.manual_seed(seed)
-    model, task = build(config), task_of(config)
-    t, source = model.config['train'], task.source(data, 'train', model.config)
+    model = build(config)
+    task = task_of(model.config)
+    t, source = model.config['train'], task.source(data, 'train')
     source.augment = model.config['augment']
     batches, drawing = Batches(source, config['size'], t['batch'], seed, steps=10**9), torch.Generator()
-    held_out, curve, began = task.evaluation(data, model.config, 64), [], time.process_time()
+    held_out, curve, began = task.evaluation(data, 64, 0), [], time.process_time()
     how = {k: t[k] for k in ('noise', 'subsample', 'fraction')}
     done = lambda: min(1., (time.process_time() - began)/seconds)
     course = lambda i: min(1., (i + 1)/t['warmup'])*.5*(1 + math.cos(math.pi*done()))
@@ -63,8 +64,8 @@ def trained(config, data, seed, seconds):
 def cell(config, data, seed, seconds, refine):
     "Train, score, and what is needed to read the score."
     model, task, steps, curve = trained(config, data, seed, seconds)
-    held_out = task.evaluation(data, model.config, 64)
-    protocol = task.protocol(Path(data).name, model.config, len(held_out), 0)
+    held_out = task.evaluation(data, 64, 0)
+    protocol = task.protocol(Path(data).name, len(held_out), 0)
     result = task.evaluate(model, held_out, 0, protocol)
     if refine: result |= dict(psnr_refined=task.evaluate(model, held_out[:16], refine)['psnr_refined'])
     return result | dict(steps=steps, curve=curve, seconds=seconds, seed=seed,

@@ -31,8 +31,8 @@ def recipe(name, command, last, model):
     "What was trained how, and what it scores on instances it never met."
     task, config, t = task_of(model.config), model.config, model.config['train']
     data, n, _ = MADE[name]
-    held_out = task.evaluation(config['data'], config, n, 0)
-    score = task.evaluate(model, held_out, 0, task.protocol(config['data'], config, len(held_out), 0))
+    held_out = task.evaluation(config['data'], n, 0)
+    score = task.evaluate(model, held_out, 0, task.protocol(config['data'], len(held_out), 0))
     kept = {k: round(v, 3) if isinstance(v, float) else v for k, v in score.items() if v is not None}
     return dict(name=name, command=command, preset=name, seed=t['seed'], steps=t['steps'], batch=t['batch'],
                 device='cpu', threads=1, precision='fp32', train_seconds=round(last['seconds']),

@@ -137,8 +137,8 @@ def eval_command(
     name, config = data or model.config['data'], model.config
     if name == 'folder': raise ValueError(f'{run} was trained on a folder: say which with --data FOLDER')
     task = task_of(config)
-    signals = task.evaluation(name, config, n, seed)
-    how = task.protocol(name, config, len(signals), seed)
+    signals = task.evaluation(name, n, seed)
+    how = task.protocol(name, len(signals), seed)
     result = task.evaluate(model, signals, refine, how, bar=progress)
     result |= dict(train_seconds=_seconds(home), device=str(device_of(device)), model=str(run))
     if out: put(out, {'eval.json': json.dumps(result, indent=1).encode()})
@@ -170,7 +170,7 @@ def encode_command(
     path, model = place(out), model or weights_for(files[0])
     net = load(model, device)
     task = task_of(net.config)
-    made = (task.encode(net, file, steps) for file in progress(_files(files, task.reads)))
+    made = (task.encode_file(net, file, steps) for file in progress(_files(files, task.reads)))
     codes, about = zip(*((join_codes(code), notes) for code, notes in made))
     save_codes(path, codes, about, find(model))
 
@@ -193,7 +193,7 @@ def decode_command(
     task = task_of(net.config)
     for name, code, notes in zip(output_names(about, task.writes[0]), progress(codes), about):
         signal = task.decode(net, split_codes(code, net.inr.W[0].device), notes, scale)
-        task.write(signal, place(Path(out)/name), notes, scale)
+        task.write(signal, place(Path(out)/name))
 
 # %% ../nbs/face/cli.ipynb #fa81b90e
 @app.command('reconstruct')
@@ -205,14 +205,13 @@ def reconstruct_command(
     steps: Steps = 0,
     device: Device = 'auto',
 ):
-    "One signal through the model: SCALE times its pixels or samples, in tiles; a turn around views."
+    "One signal through the model: SCALE times its pixels or samples; a turn around views."
     from instcomp.experiments.builder import load
     from instcomp.tasks.registry import task_of, weights_for
     net = load(model or weights_for(file), device)
     task = task_of(net.config)
     path = place(out, task.writes)
-    codes, about = task.encode(net, file, steps, bar=progress)
-    task.write(task.decode(net, codes, about, scale), path, about, scale)
+    task.write(task.reconstruct(net, file, scale, steps, progress), path)
 
 # %% ../nbs/face/cli.ipynb #123e2970
 @app.command('sample')
@@ -225,9 +224,10 @@ def sample_command(
 ):
     "A sheet of pictures that a trained GAN paints."
     from instcomp.evaluation.plot import save, show
-    from instcomp.experiments.builder import find
-    from instcomp.tasks.gan import load_gan, sample_images
-    path, images = place(out, ('.png',)), sample_images(load_gan(find(run), device), n, seed)
+    from instcomp.experiments.builder import load
+    from instcomp.tasks.registry import task_of
+    path, model = place(out, ('.png',)), load(run, device)
+    images = task_of(model.config).sample(model, n, seed)
     save(show(images, ncols=max(1, int(n**.5))), path)
 
 @app.command('version')
@@ -242,12 +242,12 @@ def presets_command(
     "The experiments, or one experiment's row."
     from instcomp.experiments.catalog import presets, row
     from instcomp.experiments.gan import GAN_PRESETS
-    from instcomp.tasks.registry import IMAGE_TASK, task_of
+    from instcomp.tasks.registry import task_of
     rows = {one: row(one) for one in presets()} | GAN_PRESETS
     if name: return print(json.dumps(GAN_PRESETS.get(name) or row(name), indent=1))
     for one, r in rows.items():
         steps = f'{r["train"]["steps"]:,}'
-        size = f'{r["size"]} {task_of(r, IMAGE_TASK).unit}'
+        size = f'{r["size"]} {task_of(r).unit}'
         print(f'{one:41} {r["data"]:11} {size:>13} {steps:>9} steps  {r["note"]}'.rstrip())
 
 # %% ../nbs/face/cli.ipynb #50d51b86

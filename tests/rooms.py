@@ -12,7 +12,7 @@ ROOMS = {
                'inrgan', 'discriminator'],
     'data': ['images', 'audio', 'speech', 'batches', 'synthetic_views', 'scenes', 'datasets', 'code_files'],
     'training': ['loop', 'device', 'checkpoint', 'trainer'],
-    'tasks': ['image', 'audio', 'views', 'gan', 'registry'],
+    'tasks': ['base', 'image', 'audio', 'views', 'gan', 'registry'],
     'experiments': ['ablations', 'image', 'audio', 'views', 'catalog', 'gan', 'builder', 'run'],
     'door': ['cli'],
 }

@@ -1,4 +1,5 @@
 "A killed GAN run ends as if it never was: both players, their moments, the average, the data's order."
+import json
 import os
 import subprocess
 import sys
@@ -52,11 +53,17 @@ def test_the_command_plays_games(tmp_path, capsys):
     assert main(['sample', run, '-o', str(tmp_path/'sheet.png'), '--n', '4']) == 0
     assert (tmp_path/'sheet.png').stat().st_size > 1000
     capsys.readouterr()
+    assert main(['eval', run, '--data', str(tmp_path/'in'), '--json', '--pictures', '--device', 'cpu']) == 0
+    score = json.loads(capsys.readouterr().out)
+    assert score.keys() >= {'swd', 'precision', 'recall'} and score['n'] == 4 and 'psnr' not in score
+    assert (tmp_path/'run'/'samples.png').exists()
     for bad, word in [(['train', 'inrgan-tinny'], 'inrgan-tiny'),
                       (['sample', str(tmp_path), '-o', 'a.png'], 'config'),
                       (['train', 'inrgan-tiny', '--set', 'train.batches=4'], 'batches'),
                       (['sample', 'photos-ipc', '-o', 'a.png'], 'not a GAN'),
-                      (['eval', run], 'instcomp sample'),
+                      (['eval', run, '--data', str(tmp_path/'in'), '--refine', '3'], '--refine'),
+                      (['eval', run, '--data', str(tmp_path/'in'), '--n', '2'], '4 or more'),
+                      (['reconstruct', str(tmp_path/'in/0.png'), '-o', 'a.png', '--model', run], 'instcomp sample'),
                       (['sample', run, '-o', str(tmp_path/'sheet.txt')], '.png')]:
         assert main(bad) == 2
         line = capsys.readouterr().err

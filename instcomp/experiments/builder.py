@@ -16,6 +16,7 @@ import instcomp
 from ..data.datasets import DATA
 from .ablations import override
 from .catalog import presets, row, unknown
+from .gan import override_gan
 from .image import TRAIN
 from ..fields.fourier import basic, gaussian, log_spaced, nerf, octaves, positional
 from ..fields.inr import INR
@@ -49,8 +50,7 @@ def coordinate_network(
     return siren(in_dim, out_dim=out_dim, first=sine[0], omega=sine[1], **inr)
 
 # %% ../../nbs/experiments/builder.ipynb #2908eb56
-ROLES = dict(task={name: task.query for name, task in TASKS.items()},
-             data=dict.fromkeys([*DATA, 'folder']),
+ROLES = dict(data=dict.fromkeys([*DATA, 'folder']),
              encoding=dict(log_spaced=log_spaced, gaussian=gaussian, positional=positional, basic=basic,
                            nerf=nerf, octaves=octaves, none=no_encoding),
              modulator=dict(ipc=IPC, columns=Columns, film=FiLM, concatenate=Concatenate, shift=Shift,
@@ -76,12 +76,17 @@ def _only(kind, given, known):
         if name not in known: raise unknown(kind, name, known)
 
 # %% ../../nbs/experiments/builder.ipynb #0745a5a9
+def _names(role):
+    "What may stand in a role: name -> function. A task that has no query, such as a GAN's, is no field."
+    if role != 'task': return ROLES[role]
+    return {name: task.query for name, task in TASKS.items() if task.query}
+
 def _role(role, value):
     "A role's function and its arguments. `ValueError` for a name or an argument that does not exist."
     args = dict(value) if isinstance(value, dict) else dict(name=value)
     name = args.pop('name', None)
-    _only(role, [name], ROLES[role])
-    function = ROLES[role][name]
+    _only(role, [name], _names(role))
+    function = _names(role)[name]
     if args: _only(f'key in {role} {name}', args, list(inspect.signature(function).parameters))
     return partial(function, **args) if args else function
 
@@ -92,7 +97,7 @@ def _check(row):
     for key in TOP[4:]:
         if key not in row: raise ValueError(f'the row lacks {key!r}; a row holds {", ".join(TOP[4:])}')
     for key, known in SECTIONS.items(): _only(f'key in {key}', row[key], known)
-    for role in ROLES: _role(role, row[role])
+    for role in ('task', *ROLES): _role(role, row[role])
     counts = {'size': row['size']} | {key: row['train'][key] for key in COUNTS}
     told = row['task'] if isinstance(row['task'], dict) else {}
     counts |= {f'task.{key}': told.get(key) for key in task_of(row).counts}
@@ -117,6 +122,7 @@ def resolve(
     overrides=None,  # nested as the row: {'train': {'steps': 100}}; a dict with a `name` replaces a role
 ):                   # dict: the row with every training setting filled in
     "A row with some values replaced, checked. `ValueError` that names an unknown key, role or number."
+    if row.get('task') == 'inrgan': return override_gan(row, overrides or {})
     new = copy.deepcopy(row)
     new['train'] = TRAIN | new.get('train', {})
     _only('key', overrides or {}, TOP[3:])
@@ -140,21 +146,24 @@ def changes(
     return out
 
 # %% ../../nbs/experiments/builder.ipynb #cd4cb09d
-def build(
-    name,         # a preset's name, or a row
-    device=None,  # where to; None: stays on the CPU
-):                # an untrained GINR whose `config` says how to build it again
-    "The model of a preset, its weights drawn from torch's seed. `ValueError` names what is unknown."
-    config = resolve(name if isinstance(name, dict) else dict(preset=name) | row(name))
-    config = dict(format=FORMAT, version=instcomp.__version__, preset=None) | config
+def _parts(config):
+    "What a GINR is made of: coordinate network, modulator, encoder, query, refinement."
     task = task_of(config)
     encoding = _role('encoding', config['encoding'])(task.point)
     inr = coordinate_network(encoding, task.point, task.values, **config['inr'])
     modulator = _role('modulator', config['modulator'])(inr)
     encoder = _role('encoder', config['encoder'])
     encoder = encoder(config['size'], modulator.code_shape, axes=task.axes, channels=task.channels)
-    refine = partial(optimise, **config['refine'])
-    model = task.model(inr, modulator, encoder, _role('task', config['task']), refine, config=config)
+    return inr, modulator, encoder, _role('task', config['task']), partial(optimise, **config['refine'])
+
+def build(
+    name,         # a preset's name, or a row
+    device=None,  # where to; None: stays on the CPU
+):                # an untrained model whose `config` says how to build it again
+    "The model of a preset, its weights drawn from torch's seed. `ValueError` names what is unknown."
+    config = resolve(name if isinstance(name, dict) else dict(preset=name) | row(name))
+    config = dict(format=FORMAT, version=instcomp.__version__, preset=None) | config
+    model = task_of(config).model(partial(_parts, config))
     return model.to(device) if device is not None else model
 
 # %% ../../nbs/experiments/builder.ipynb #ceaa1518
@@ -184,7 +193,6 @@ def read_config(
 ):           # dict
     "The row a run was built from. `ValueError` for a file that is no such row, or of a later format."
     config = config_of(folder)
-    if config.get('task') == 'inrgan': raise ValueError(f'{folder} is a GAN: it paints by `instcomp sample`')
     try: return resolve(config)
     except ValueError as error: raise ValueError(f'{folder}/config.json: {error}') from error
 
@@ -192,7 +200,7 @@ def read_config(
 def load(
     name,         # a run folder, or the name of shipped weights such as 'photos-ipc'
     device=None,  # 'cpu', 'cuda'; None: the best there is
-):                # GINR in evaluation mode, weights frozen (`requires_grad_(True)` to train on)
+):                # model in evaluation mode, weights frozen (`requires_grad_(True)` to train on)
     "A trained model, ready for use. `ValueError`, `FileNotFoundError` in one line."
     folder = find(name)
     model = load_weights(build(read_config(folder)), folder)

@@ -66,6 +66,8 @@ def override_gan(
     overrides,  # nested as the row: {'train': {'steps': 100}}
 ):              # dict, a copy
     "A row with some values replaced. `ValueError` that names what does not exist."
+    lacking = [key for key in ('size', 'data', *GAN_SETTINGS) if key not in row]
+    if lacking: raise ValueError(f'the row of a GAN lacks {", ".join(lacking)}')
     for key, value in overrides.items():
         if key not in row: raise unknown('key', key, row)
         known = GAN_SETTINGS.get(key)

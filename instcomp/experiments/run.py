@@ -8,24 +8,27 @@ __all__ = ['train_preset']
 # %% ../../nbs/experiments/run.ipynb #98375a3b
 import torch
 
-from ..data import datasets as sets
-from ..data.batches import Batches
 from .builder import build, resolve
 from .catalog import presets, row, unknown
-from .gan import GAN_PRESETS, gan_preset, override_gan
+from .gan import GAN_PRESETS, gan_preset
 from ..files import run_folder
-from ..tasks.gan import train_gan
 from ..tasks.registry import task_of
-from ..training.device import device_of, precision_of, share_of
+from ..training.device import device_of, precision_of
 from ..training.trainer import train
 
 # %% ../../nbs/experiments/run.ipynb #ad950fa6
+def _row(preset):
+    "A preset's row, of codes or of a GAN. `ValueError` for an unknown name."
+    if preset in GAN_PRESETS: return gan_preset(preset)
+    if preset not in presets(): raise unknown('preset', preset, [*presets(), *GAN_PRESETS])
+    return dict(preset=preset) | row(preset)
+
 def _config(preset, data, steps, change):
-    "The resolved row of a training, and what `datasets.source` opens."
-    change = dict(change)
+    "The resolved row of a training, and the name of what its task opens."
+    base, change = _row(preset), dict(change)
     if steps is not None: change['train'] = change.get('train', {}) | dict(steps=steps)
-    if data is not None: change['data'] = data if data in sets.DATA else 'folder'
-    config = resolve(dict(preset=preset) | row(preset), change)
+    if data is not None: change |= task_of(base).naming(data)
+    config = resolve(base, change)
     if data is None and config['data'] == 'folder': raise ValueError('say which folder with --data FOLDER')
     return config, data or config['data']
 
@@ -35,30 +38,7 @@ def _ready(device, precision):
     if precision != 'auto': precision_of(precision, chosen)
     return precision
 
-# %% ../../nbs/experiments/run.ipynb #1230778c
-def _batches(config, source):
-    "The run's batches: this process's share of each."
-    t, source.augment = config['train'], config['augment']
-    (share, rank, world), steps = share_of(t['batch']), t['steps']*t['accumulate']
-    return Batches(source, config['size'], share, t['seed'], rank, world, steps)
-
 # %% ../../nbs/experiments/run.ipynb #817326bb
-def _codes(preset, data, steps, change, out, device, precision, **how):
-    config, name = _config(preset, data, steps, change)
-    precision = _ready(device, precision or config['precision'])
-    task = task_of(config)
-    batches = _batches(config, task.source(name, 'train', config))
-    held_out = task.evaluation(name, config, 64, 1)
-    torch.manual_seed(config['train']['seed'])
-    model, score = build(config), lambda model: dict(psnr=task.evaluate(model, held_out)['psnr'])
-    return train(model, model.config, batches, run_folder(out), score, device=device, precision=precision,
-                 **how)
-
-def _gan(preset, data, steps, change, out, device, precision, **how):
-    config = override_gan(gan_preset(preset), change)
-    precision = _ready(device, precision or config['precision'])
-    return train_gan(config, run_folder(out), data, steps, device=device, precision=precision, **how)
-
 def train_preset(
     preset,          # one of `instcomp presets`
     out,             # the run folder
@@ -70,6 +50,11 @@ def train_preset(
     **how,           # resume, bar, workers: as `train` takes them
 ):                   # dict: the last line of the run's metrics
     "Train a preset by name, leave a run folder. `ValueError`, `OSError`, `FloatingPointError`: one line."
-    if preset not in (names := [*presets(), *GAN_PRESETS]): raise unknown('preset', preset, names)
-    road = _gan if preset in GAN_PRESETS else _codes
-    return road(preset, data, steps, dict(change), out, device, precision, **how)
+    config, name = _config(preset, data, steps, change)
+    precision = _ready(device, precision or config['precision'])
+    task = task_of(config)
+    batches, held_out = task.training(name)
+    torch.manual_seed(config['train']['seed'])
+    model, score = build(config), lambda model: task.score(model, held_out)
+    return train(model, model.config, batches, run_folder(out), score, device=device, precision=precision,
+                 **how)

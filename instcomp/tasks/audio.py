@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['query', 'reconstruct_windows', 'source', 'evaluation_windows', 'evaluate', 'to_codes', 'from_codes', 'reconstruct',
-           'pictures']
+           'pictures', 'AudioTask']
 
 # %% ../../nbs/13_audio.ipynb #19ba8eed
 import math
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ..data.audio import SOUND_ENDINGS, Clips, resampled
+from ..data.audio import SOUND_ENDINGS, Clips, read_sound, resampled, write_sound
 from ..data.batches import split_files
 from ..data.datasets import librispeech
 from ..data.speech import voices
@@ -22,6 +22,7 @@ from ..evaluation.plot import save
 from ..fields.coords import grid, overlapping
 from ..models.codes import code_size
 from ..models.ginr import like
+from .base import Task, road
 
 # %% ../../nbs/13_audio.ipynb #caef9745
 def query(
@@ -129,6 +130,17 @@ def describe_clip(sound, rate):
     mean = float(sound.mean())
     return dict(samples=sound.shape[-1], rate=rate, mean=mean, peak=float((sound - mean).abs().max()))
 
+def output_length(
+    about,  # dict of the clip: samples
+    scale,  # times its samples
+    limit=100_000_000,  # samples
+):          # scale·n
+    "The length of the output. `ValueError` unless `scale` is whole, and for more samples than the limit."
+    n = about['samples']*int(scale)
+    if scale != int(scale) or scale < 1: raise ValueError(f'--scale {scale}: give a whole number from 1')
+    if n <= limit: return n
+    raise ValueError(f'--scale {scale} makes {n:,} samples, over {limit//10**6} million; give a smaller')
+
 def _length(model, about):
     "Samples of a clip at the model's rate, a window's at least; in whole numbers, exact at any length."
     return max(model.config['size'], -(-about['samples']*rate_of(model)//about['rate']))
@@ -172,9 +184,7 @@ def from_codes(
     scale=1,  # whole number: the output has exactly this many times the samples, and the rate
 ):            # (1, scale·n) on the CPU
     "Decode windows at the output's own times, faded into each other. `ValueError` over 100 million samples."
-    n, half = about['samples']*int(scale), model.config['size']/rate_of(model)
-    if scale != int(scale) or scale < 1: raise ValueError(f'--scale {scale}: give a whole number from 1')
-    if n > 10**8: raise ValueError(f'--scale {scale} makes {n:,} samples, over 100 million; give a smaller')
+    n, half = output_length(about, scale), model.config['size']/rate_of(model)
     out, windows = torch.zeros(2, n + 1), _times(model, about, int(scale))
     for code in codes:
         B = len(next(iter(code.values())) if isinstance(code, dict) else code)
@@ -188,6 +198,9 @@ def from_codes(
     wave = out[0, :n]/out[1, :n].clamp(min=1e-12)
     return (wave*(about['peak']/.7) + about['mean'])[None]                                  # 1 scale·n
 
+# %% ../../nbs/13_audio.ipynb #95061056
+ROADS = dict(parts=(to_codes, from_codes))       # by what a model takes: clip to codes, codes to clip
+
 # %% ../../nbs/13_audio.ipynb #e8ed5dec
 def reconstruct(
     model,     # a trained GINR of this task
@@ -197,11 +210,12 @@ def reconstruct(
     steps=0,   # steps of test-time optimisation of each window's code
     bar=iter,  # wraps the list of batches, such as tqdm
 ):             # (1, scale·n)
-    "Encode a clip and decode it at `scale` times its rate, window by window. `ValueError` in one line."
+    "Encode a clip and decode it at `scale` times its rate. `ValueError` in one line."
     if sound.dim() != 2 or len(sound) != 1 or not sound.shape[1]:
         raise ValueError(f'sound of shape {tuple(sound.shape)}: give (1, n), one sample or more')
     if not sound.isfinite().all(): raise ValueError('the sound has samples that are not finite numbers')
-    return from_codes(model, to_codes(model, sound, rate, steps, bar=bar), describe_clip(sound, rate), scale)
+    encode, decode = road(model, ROADS)
+    return decode(model, encode(model, sound, rate, steps, bar=bar), describe_clip(sound, rate), scale)
 
 # %% ../../nbs/13_audio.ipynb #c99c612e
 def pictures(
@@ -215,3 +229,26 @@ def pictures(
     columns = dict(predicted=reconstruct_windows(model, y)[0])
     if steps: columns['refined'] = reconstruct_windows(model, y, steps)[0]
     return [save(spectrograms(y[0], columns, rate_of(model)), Path(folder)/'spectrograms.png')]
+
+# %% ../../nbs/13_audio.ipynb #ab05ecd3
+class AudioTask(Task):
+    "Sounds: a clip (1, n) in [-1, 1] and its samples a second."
+    query, unit, counts, weights = staticmethod(query), 'samples', ('rate',), 'voices-ipc'
+    point, values, axes, channels = 1, 1, 1, 1
+    reads, writes = SOUND_ENDINGS, SOUND_ENDINGS[:3]
+    def source(self, name, split): return source(name, split, self.config)
+    def evaluation(self, name, n, seed): return evaluation_windows(name, self.config, n, seed)
+    def protocol(self, name, n, seed): return protocol(name, self.config, n, seed)
+    def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
+        return evaluate(model, signals, steps, protocol, bar=bar)
+    def pictures(self, model, signals, folder, steps=0): return pictures(model, signals, folder, steps)
+    def read(self, file): return read_sound(file)
+    def write(self, signal, path): return write_sound(signal[0], path, signal[1])
+    def describe(self, signal): return describe_clip(*signal)
+    def encode(self, model, signal, steps=0, bar=iter):
+        return road(model, ROADS)[0](model, *signal, steps, bar=bar)
+    def decode(self, model, codes, about, scale=1):
+        return road(model, ROADS)[1](model, codes, about, scale), about['rate']*scale
+    def reconstruct(self, model, signal, scale=1, steps=0, bar=iter):
+        sound, rate = self.opened(signal)
+        return reconstruct(model, sound, rate, scale, steps, bar), rate*scale
