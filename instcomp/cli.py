@@ -214,6 +214,12 @@ def reconstruct_command(
     codes, about = task.encode(net, file, steps, bar=progress)
     task.write(task.decode(net, codes, about, scale), path, about, scale)
 
+# %% ../nbs/face/cli.ipynb #0de9e338
+def _settings(row):
+    "The documentation of a row's settings, a line each."
+    from instcomp.schema import explain
+    return '\n'.join(f'{key:24} {json.dumps(value):24} {help}; {may}' for key, value, help, may in explain(row))
+
 # %% ../nbs/face/cli.ipynb #123e2970
 @app.command('sample')
 def sample_command(
@@ -238,16 +244,19 @@ def version_command():
 @app.command('presets')
 def presets_command(
     name: Annotated[str, typer.Argument(help='print this row as JSON')] = None,
+    explain: Annotated[bool, typer.Option('--explain', help='its settings, what each means and may be')] = False,
 ):
     "The experiments, or one experiment's row."
+    from instcomp import schema
     from instcomp.experiments.catalog import presets, row
     from instcomp.experiments.gan import GAN_PRESETS
-    from instcomp.tasks.registry import IMAGE_TASK, task_of
     rows = {one: row(one) for one in presets()} | GAN_PRESETS
+    if explain and name is None: raise ValueError('--explain: name the preset')
+    if explain: return print(_settings(GAN_PRESETS.get(name) or row(name)))
     if name: return print(json.dumps(GAN_PRESETS.get(name) or row(name), indent=1))
     for one, r in rows.items():
-        steps = f'{r["train"]["steps"]:,}'
-        size = f'{r["size"]} {task_of(r, IMAGE_TASK).unit}'
+        steps, task = f'{r["train"]["steps"]:,}', schema.named('task', r['task'])[0]
+        size = f'{r["size"]} {schema.ROLES["task"][task].settings.unit}'
         print(f'{one:41} {r["data"]:11} {size:>13} {steps:>9} steps  {r["note"]}'.rstrip())
 
 # %% ../nbs/face/cli.ipynb #50d51b86

@@ -11,9 +11,10 @@ import torch
 from ..data import datasets as sets
 from ..data.batches import Batches
 from .builder import build, resolve
-from .catalog import presets, row, unknown
+from .catalog import presets, row
 from .gan import GAN_PRESETS, gan_preset, override_gan
 from ..files import run_folder
+from ..schema import unknown
 from ..tasks.gan import train_gan
 from ..tasks.registry import task_of
 from ..training.device import device_of, precision_of, share_of
