@@ -218,7 +218,8 @@ def reconstruct_command(
 def _settings(row):
     "The documentation of a row's settings, a line each."
     from instcomp.schema import explain
-    return '\n'.join(f'{key:24} {json.dumps(value):24} {help}; {may}' for key, value, help, may in explain(row))
+    told = ((key, json.dumps(value), what, may) for key, value, what, may in explain(row))
+    return '\n'.join(f'{key:24} {value:24} {what}; {may}' for key, value, what, may in told)
 
 # %% ../nbs/face/cli.ipynb #123e2970
 @app.command('sample')
@@ -244,7 +245,7 @@ def version_command():
 @app.command('presets')
 def presets_command(
     name: Annotated[str, typer.Argument(help='print this row as JSON')] = None,
-    explain: Annotated[bool, typer.Option('--explain', help='its settings, what each means and may be')] = False,
+    explain: Annotated[bool, typer.Option('--explain', help='what each setting means and may be')] = False,
 ):
     "The experiments, or one experiment's row."
     from instcomp import schema

@@ -169,7 +169,8 @@ def read(
 ):           # Settings
     "A section, each value checked. `ValueError` that names the first unknown, missing or wrong one."
     known, place = {f.name: f for f in fields(kind)}, f'{key}.' if key else ''
-    if not isinstance(values, dict): raise wrong(key, values, f'name a key of it, such as {place}{[*known][0]}')
+    if not isinstance(values, dict):
+        raise wrong(key, values, f'name a key of it, such as {place}{[*known][0]}')
     for name in values:
         if name not in known: raise unknown(f'key in {about}', name, known)
     for name, f in known.items():
@@ -214,7 +215,7 @@ class Train(Settings):
 @dataclass(kw_only=True)
 class Network(Settings):
     "The coordinate network."
-    hidden: Any = setting(either(WIDTH, several(WIDTH)), 256, 'width of the hidden layers, or a list of widths')
+    hidden: Any = setting(either(WIDTH, several(WIDTH)), 256, 'width of hidden layers, or a list of widths')
     depth: int = setting(maybe(whole(1, 256)), None, 'linear layers in all, for one width; null: 5')
     normalize: bool = setting(FLAG, False, 'columns of every matrix divided by their length')
     out_bias: float = setting(ANY, 0., 'constant added to the output')
@@ -283,8 +284,7 @@ class Views(Task):
     near: float = setting(POSITIVE, 2., 'where rays begin', 'query')
     far: float = setting(POSITIVE, 6., 'where rays end', 'query')
     points: int = setting(whole(1, 2**16), 128, 'samples of a ray', 'query')
-    last: float = setting(maybe(POSITIVE), None, 'width of the last slice as in the official code; null: ours',
-                          'query')
+    last: float = setting(maybe(POSITIVE), None, 'width of the last slice; null: ours', 'query')
     most: int = setting(whole(1, 2**24), 1024, 'rays at once: more are drawn from', 'query')
     density: str = setting(word('softplus', 'relu'), 'softplus', 'what makes densities positive', 'model')
     scale: float = setting(POSITIVE, 10., 'factor on the density', 'model')
@@ -300,7 +300,8 @@ class Views(Task):
     def check(self, row):
         super().check(row)
         if self.near >= self.far: raise wrong('task.near', self.near, f'give less than task.far={self.far}')
-        if self.support[0] > self.support[1]: raise wrong('task.support', self.support, 'give the least first')
+        if self.support[0] > self.support[1]:
+            raise wrong('task.support', self.support, 'give the least first')
         if row.names['data'] in FAMILIES and self.support[1] >= self.pictures:
             raise wrong('task.support', self.support, f'show fewer than task.pictures={self.pictures}')
 
@@ -390,7 +391,8 @@ class HiddenLayers(SomeLayers):
     def check(self, row):
         super().check(row)
         if not self.layers and row.inr.layers < 2:
-            raise wrong('inr.depth', 1, f'modulator {row.names["modulator"]} needs a hidden layer: give 2 or more')
+            name = row.names['modulator']
+            raise wrong('inr.depth', 1, f'modulator {name} needs a hidden layer: give 2 or more')
 
 # %% ../nbs/face/schema.ipynb #abb79a8b
 @dataclass(kw_only=True)
@@ -472,7 +474,8 @@ class Tokens(Settings):
             cells = f'size={row.size}' + (f' with encoder.padding={padding}' if padding else '')
             raise wrong('encoder.patch', self.patch, f'{cells} is no multiple of it: choose a divisor')
         for key, n in dict(heads=self.heads, mix=self.mix).items():
-            if n and self.dim % n: raise wrong(f'encoder.{key}', n, f'give a divisor of encoder.dim={self.dim}')
+            if n and self.dim % n:
+                raise wrong(f'encoder.{key}', n, f'give a divisor of encoder.dim={self.dim}')
 
 # %% ../nbs/face/schema.ipynb #e4f8cf12
 @dataclass(kw_only=True)
@@ -524,11 +527,11 @@ class Convolutions(Settings):
 class GeneratorSettings(Settings):
     "Noise to weights to pictures (INR-GAN, 2021)."
     rung: int = setting(whole(1, 5), help="rung of the paper's ladder")
-    latent: int = setting(maybe(WIDTH), None, "the code beside the inputs, so many numbers; null: the rung's way")
+    latent: int = setting(maybe(WIDTH), None, "so many numbers beside the inputs; null: the rung's way")
     scales: list = setting(maybe(several(pair(whole(1, 4096)), 1, 8,
                                          'a list of 1 to 8 pairs [width, layers], each up to 4,096')),
                            None, "[width, layers] of each scale, coarse to fine; null: the paper's")
-    fourier: float = setting(maybe(number()), None, "spread of the predicted frequencies; null: the rung's")
+    fourier: float = setting(maybe(number()), None, "spread of predicted frequencies; null: the rung's")
     dim: int = setting(WIDTH, 512, 'numbers in the noise')
     hidden: list = setting(several(WIDTH), (1024, 1024, 1536), 'widths of the trunk')
     gain: float = setting(maybe(number()), None, "on the trunk's last matrix; null: the rung's")
@@ -539,7 +542,7 @@ class GeneratorSettings(Settings):
             raise wrong('generator.classes', self.classes, 'give discriminator.classes the same number')
         if self.scales: self.fit(row)
         elif self.rung == 5 and row.size not in (128, 256, 1024):
-            raise wrong('generator.scales', None, f'size={row.size}: the paper has 128, 256 and 1024; give scales')
+            raise wrong('size', row.size, 'the paper has 128, 256 and 1024: give generator.scales')
         elif self.fourier == 0 and self.rung == 5:
             raise wrong('generator.fourier', 0, 'several scales need waves to add')
     def fit(self, row):
@@ -561,11 +564,12 @@ class DiscriminatorSettings(Settings):
     group: int = setting(whole(1, 2**20), 4, 'pictures whose spread is compared; it divides the batch')
     rate: float = setting(POSITIVE, 1., 'learning rate, in units of the generator')
     def check(self, row):
-        if row.size != 4 << (len(self.widths) - 1):
-            raise wrong('size', row.size, f'discriminator.widths has {len(self.widths)} sides, from '
-                                          f'{4 << (len(self.widths) - 1)} px to 4: give as many as halvings, and 1')
+        n, first = len(self.widths), 4 << (len(self.widths) - 1)
+        if row.size != first and row.format is None:         # what was trained so before still opens
+            raise wrong('size', row.size, f'the {n} discriminator.widths go from {first} px to 4: give '
+                                          f'{first}, or one width for each halving and one more')
         if row.train.batch > self.group and row.train.batch % self.group:
-            raise wrong('train.batch', row.train.batch, f'give a multiple of discriminator.group={self.group}')
+            raise wrong('train.batch', row.train.batch, f'discriminator.group={self.group} must divide it')
 
 @dataclass(kw_only=True)
 class LossSettings(Settings):
@@ -576,7 +580,8 @@ class LossSettings(Settings):
 # %% ../nbs/face/schema.ipynb #313c2462
 SECTIONS = dict(inr=Network, refine=Refine, train=Train, generator=GeneratorSettings,
                 discriminator=DiscriminatorSettings, loss=LossSettings)
-GINR_ROW = ('data', 'size', 'encoding', 'inr', 'modulator', 'encoder', 'refine', 'train', 'precision', 'augment')
+GINR_ROW = ('data', 'size', 'encoding', 'inr', 'modulator', 'encoder', 'refine', 'train', 'precision',
+            'augment')
 GAN_ROW = ('data', 'size', 'generator', 'loss', 'train', 'discriminator', 'precision')
 FAMILIES = ('cars', 'chairs', 'lamps')
 FIELDS, VIEWS = ('image', 'audio'), ('nvs',)
@@ -595,14 +600,16 @@ def _modulation(settings, name): return Entry(settings, f'models.modulation:{nam
 ROLES = dict(
     task=dict(image=Entry(Task, sections=GINR_ROW), audio=Entry(Audio, sections=GINR_ROW),
               nvs=Entry(Views, sections=GINR_ROW), inrgan=Entry(GanTask, sections=GAN_ROW)),
-    data=_sets(['photos', 'celeba', 'imagenette', 'ffhq'], 'image') | _sets(['voices', 'librispeech'], 'audio')
+    data=_sets(['photos', 'celeba', 'imagenette', 'ffhq'], 'image')
+        | _sets(['voices', 'librispeech'], 'audio')
         | _sets([*FAMILIES, *(f'shapenet-{f}' for f in FAMILIES)], 'nvs')
         | _sets(['objects', 'bedroom', 'lsun10'], 'inrgan') | _sets(['folder']),
     encoding=dict(log_spaced=_fourier(LogSpaced, 'log_spaced'), gaussian=_fourier(Gaussian, 'gaussian'),
                   positional=_fourier(Positional, 'positional'), basic=_fourier(Basic, 'basic'),
                   nerf=_fourier(Nerf, 'nerf'), octaves=_fourier(Octaves, 'octaves'), none=Entry(NoEncoding)),
     modulator=dict(ipc=Entry(Composer, 'models.ipc:IPC'), columns=Entry(ColumnGroups, 'models.ginr:Columns'),
-                   film=Entry(Film, 'models.ginr:FiLM'), concatenate=_modulation(Concatenation, 'Concatenate'),
+                   film=Entry(Film, 'models.ginr:FiLM'),
+                   concatenate=_modulation(Concatenation, 'Concatenate'),
                    shift=_modulation(Shifts, 'Shift'), excite=_modulation(Gates, 'Excite'),
                    fmm=_modulation(Factorized, 'FMM'), lowrank=_modulation(LowRankMatrices, 'LowRank'),
                    full=_modulation(FullMatrices, 'Full'),
@@ -632,11 +639,11 @@ def named(
 def plan(
     row,  # dict: a row
 ):        # Entry
-    "Who decides about a row's sections: its encoder or modulator if that builds the whole model, else its task."
+    "Who decides about a row's sections: an encoder or modulator that is a whole model, else the task."
     for role in ('encoder', 'modulator'):
         entry = ROLES[role][named(role, row[role])[0]] if role in row else None
         if entry and entry.model: return entry
-    if 'task' not in row: raise ValueError(f'the row lacks \'task\': choose from {", ".join(ROLES["task"])}')
+    if 'task' not in row: raise ValueError(f"the row lacks 'task': choose from {', '.join(ROLES['task'])}")
     return ROLES['task'][named('task', row['task'])[0]]
 
 # %% ../nbs/face/schema.ipynb #46b89cf3
@@ -685,15 +692,15 @@ def merged(
         new[key] = old | value if merge else value
     return new
 
-# %% ../nbs/face/schema.ipynb #affd0ae4
-def _keys(row):
-    "The keys a row must have, and all it may have. `ValueError` for others, or where one is missing."
+# %% ../nbs/face/schema.ipynb #79130350
+def _check_keys(row, overrides):
+    "`ValueError` for a key that such rows or overrides do not have, or where one is missing."
     entry = plan(row)
     known = [*HEAD, *entry.sections, *entry.optional]
+    _only(overrides, known[3:])
     _only(row, known)
     for key in entry.sections:
         if key not in row: raise ValueError(f'the row lacks {key!r}; a row holds {", ".join(known[4:])}')
-    return known
 
 def _written(key, value, parts):
     "A checked section as JSON values: a role without settings is its name."
@@ -710,7 +717,7 @@ def resolve(
     "A row with some values replaced, checked, completed. `ValueError` names the key that is wrong."
     if not isinstance(row, dict): raise wrong('row', row, 'give a dict')
     new = merged(dict(train={}) | (migrated(row) if row.get('format') == 1 else row), overrides or {})
-    _only(overrides or {}, _keys(new)[3:])
+    _check_keys(new, overrides or {})
     parts = Parts(new)
     parts.check()
     return {key: _written(key, value, parts) for key, value in new.items()}
@@ -738,7 +745,8 @@ def changes(
         except (ValueError, RecursionError): value = text    # a word, such as photos
         section, _, name = key.partition('.')
         old = out.get(section, {})
-        if name and not isinstance(old, dict): raise wrong(section, old, f'{shown(key)} asks for a part of it')
+        if name and not isinstance(old, dict):
+            raise wrong(section, old, f'{shown(key)} asks for a part of it')
         out |= {section: old | {name: value}} if name else {section: value}
     return out
 
@@ -781,7 +789,7 @@ def migrated(
 # %% ../nbs/face/schema.ipynb #3f6ed4c6
 def explain(
     row,  # dict: a row
-):        # yields (key, value, help, what it may be), such as ('train.lr', 0.004, 'learning rate', 'a number ...')
+):        # yields (key, value, help, what it may be): ('train.lr', 0.004, 'learning rate', 'a number ...')
     "The documentation of a row's settings. `ValueError` where the row is wrong."
     parts = Parts(row := resolve(row))
     for key, settings in [('', parts.common), *parts.sections.items()]:

@@ -139,4 +139,5 @@ def load_gan(
     "Both players of a run, the average where one was kept. `ValueError`, `OSError` in one line."
     config = config_of(folder)
     if config.get('task') != 'inrgan': raise ValueError(f'{folder}: a run of {config.get("task")}, not a GAN')
-    return load_weights(build_gan(checked_config(folder)), folder).eval().requires_grad_(False).to(device_of(device))
+    gan = load_weights(build_gan(checked_config(folder)), folder)
+    return gan.eval().requires_grad_(False).to(device_of(device))
