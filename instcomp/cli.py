@@ -213,6 +213,13 @@ def reconstruct_command(
     path = place(out, task.writes)
     task.write(task.reconstruct(net, file, scale, steps, progress), path)
 
+# %% ../nbs/face/cli.ipynb #0de9e338
+def _settings(row):
+    "The documentation of a row's settings, a line each."
+    from instcomp.schema import explain
+    told = ((key, json.dumps(value), what, may) for key, value, what, may in explain(row))
+    return '\n'.join(f'{key:24} {value:24} {what}; {may}' for key, value, what, may in told)
+
 # %% ../nbs/face/cli.ipynb #123e2970
 @app.command('sample')
 def sample_command(
@@ -238,16 +245,19 @@ def version_command():
 @app.command('presets')
 def presets_command(
     name: Annotated[str, typer.Argument(help='print this row as JSON')] = None,
+    explain: Annotated[bool, typer.Option('--explain', help='what each setting means and may be')] = False,
 ):
     "The experiments, or one experiment's row."
+    from instcomp import schema
     from instcomp.experiments.catalog import presets, row
     from instcomp.experiments.gan import GAN_PRESETS
-    from instcomp.tasks.registry import task_of
     rows = {one: row(one) for one in presets()} | GAN_PRESETS
+    if explain and name is None: raise ValueError('--explain: name the preset')
+    if explain: return print(_settings(GAN_PRESETS.get(name) or row(name)))
     if name: return print(json.dumps(GAN_PRESETS.get(name) or row(name), indent=1))
     for one, r in rows.items():
-        steps = f'{r["train"]["steps"]:,}'
-        size = f'{r["size"]} {task_of(r).unit}'
+        steps, task = f'{r["train"]["steps"]:,}', schema.named('task', r['task'])[0]
+        size = f'{r["size"]} {schema.ROLES["task"][task].settings.unit}'
         print(f'{one:41} {r["data"]:11} {size:>13} {steps:>9} steps  {r["note"]}'.rstrip())
 
 # %% ../nbs/face/cli.ipynb #50d51b86

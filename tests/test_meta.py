@@ -204,7 +204,7 @@ def test_tiny_methods_train(name):
 def test_methods_build():
     for name in METHOD_PRESETS:
         with torch.device('meta'): model = build(name)
-        assert model.config['encoder']['name'] in ('cavia', 'conv')
+        assert model.config['encoder']['name'] in ('gradient', 'conv')
 
 
 @pytest.mark.skipif('image-cavia' not in shipped(), reason='weights not in this checkout')

@@ -8,17 +8,15 @@ __all__ = ['override', 'ablations']
 # %% ../../nbs/experiments/ablations.ipynb #a4199d18
 import copy
 
+from ..schema import merged
+
 # %% ../../nbs/experiments/ablations.ipynb #77f4c2a9
 def override(
     row,        # a row of settings
     overrides,  # nested as the row; a dict with a `name` replaces a section, another is merged into it
 ):              # dict, a copy
-    "A row with some values replaced."
-    new = copy.deepcopy(row)
-    for key, value in overrides.items():
-        merge = isinstance(value, dict) and isinstance(new.get(key), dict) and 'name' not in value
-        new[key] = new[key] | value if merge else copy.deepcopy(value)
-    return new
+    "A row with some values replaced, unchecked."
+    return copy.deepcopy(merged(row, overrides))
 
 # %% ../../nbs/experiments/ablations.ipynb #f9b5157c
 FIVE = dict(encoding=dict(m=32), inr=dict(hidden=[64]*4))
@@ -53,7 +51,7 @@ def _differences():
     table |= {f'ablation-wide-layer{k}': (tiny, WIDE | _place(k)) for k in at}
     table |= {f'ablation-cavia{k}': (tiny, FIVE | dict(
                   note=f'{k} gradient steps in place of the transformer', train=QUICK,
-                  encoder=dict(name='cavia', steps=k, lr=1., std=.1))) for k in (1, 2, 4)}
+                  encoder=dict(name='gradient', steps=k, lr=1., std=.1))) for k in (1, 2, 4)}
     table['ablation-cavia2-big'] = tiny, override(table['ablation-cavia2'][1], dict(
         inr=dict(hidden=[64, 512, 716, 64]),
         note='two gradient steps, as many parameters as with the transformer'))

@@ -10,10 +10,10 @@ __all__ = ['TRAIN', 'MODULATORS', 'P9', 'P16', 'P32', 'TENTH', 'SETS', 'OURS', '
 # %% ../../nbs/experiments/image.ipynb #aaef5386
 import math
 
+from ..schema import Train, written
+
 # %% ../../nbs/experiments/image.ipynb #740238f2
-TRAIN = dict(steps=1000, batch=16, accumulate=1, optimizer='adam', lr=1e-4, betas=[.9, .999],
-             weight_decay=0., schedule='constant', warmup=0, floor=0., clip=0., ema=0., noise=None,
-             subsample=None, fraction=1., seed=0, every=1000)
+TRAIN = written(Train)
 
 # %% ../../nbs/experiments/image.ipynb #32e8ec47
 def image_row(data, size, encoding, hidden, modulator, encoder, train, precision='auto', augment=False,
@@ -103,7 +103,7 @@ IMAGE_PRESETS = {
 }
 
 # %% ../../nbs/experiments/image.ipynb #fa6ba7e6
-STEPS = dict(name='cavia', steps=2)
+STEPS = dict(name='gradient', steps=2)
 PLAIN = STEPS | dict(scale_by_norm=False, std=0., fixed=True)            # from zero, no factor ‖code‖²
 SIREN = dict(hidden=256, depth=5, normalize=False, out_bias=.5)
 QUICK = dict(subsample='shared', fraction=.25)

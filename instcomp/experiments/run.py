@@ -9,9 +9,10 @@ __all__ = ['train_preset']
 import torch
 
 from .builder import build, resolve
-from .catalog import presets, row, unknown
+from .catalog import presets, row
 from .gan import GAN_PRESETS, gan_preset
 from ..files import run_folder
+from ..schema import unknown
 from ..tasks.registry import task_of
 from ..training.device import device_of, precision_of
 from ..training.trainer import train

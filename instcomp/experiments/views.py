@@ -6,7 +6,7 @@
 __all__ = ['VIEW_MODULATORS', 'BIG', 'SHAPE', 'START', 'VIEW_PRESETS', 'views_row']
 
 # %% ../../nbs/experiments/views.ipynb #f721336f
-from ..geometry.shapes import PLURALS
+from ..schema import FAMILIES
 
 # %% ../../nbs/experiments/views.ipynb #86bbbd7e
 VIEW_MODULATORS = dict(ipc=dict(name='ipc', layer=1, rank=256), transinr=dict(name='columns', groups=32))
@@ -35,7 +35,7 @@ def _paper(family, method, views=1):
 
 # %% ../../nbs/experiments/views.ipynb #3661ee7d
 SHAPE = dict(dropout=0., std=.02, shift=.5, gain=8.)
-START = dict(name='cavia', steps=2, lr=.01, std=None)                  # all matrices, by gradient steps
+START = dict(name='gradient', steps=2, lr=.01, std=None)                  # all matrices, by gradient steps
 
 def _tiny(family, modulator, steps=1500, objects=400, **encoder):
     task = dict(near=2.9, far=5.1, points=28, rays=64, most=256, asked=None, adaptive=.5, scale=10.,
@@ -57,12 +57,12 @@ def _small(family, method):
 
 # %% ../../nbs/experiments/views.ipynb #b927d3b7
 VIEW_PRESETS = {
-    **{f'nvs-ipc-tiny-{f}': _tiny(f, dict(name='ipc', layer=1, rank=32)) for f in PLURALS},
+    **{f'nvs-ipc-tiny-{f}': _tiny(f, dict(name='ipc', layer=1, rank=32)) for f in FAMILIES},
     'cars-ipc': _tiny('cars', dict(name='ipc', layer=1, rank=32), 6000, 800),
-    **{f'nvs-transinr-tiny-{f}': _tiny(f, dict(name='columns', groups=6)) for f in PLURALS},
-    **{f'nvs-learnedinit-tiny-{f}': _tiny(f, dict(name='weights'), **START) for f in PLURALS},
-    **{f'nvs-{m}-small-{f}': _small(f, m) for m in ('ipc', 'transinr') for f in PLURALS},
-    **{f'nvs-ipc-paper-{f}': _paper(f, 'ipc') for f in PLURALS},
-    **{f'nvs-ipc-paper-{f}-{v}views': _paper(f, 'ipc', v) for f in PLURALS for v in (2, 3, 4, 5)},
-    **{f'nvs-transinr-rerun-paper-{f}': _paper(f, 'transinr') for f in PLURALS},
+    **{f'nvs-transinr-tiny-{f}': _tiny(f, dict(name='columns', groups=6)) for f in FAMILIES},
+    **{f'nvs-learnedinit-tiny-{f}': _tiny(f, dict(name='weights'), **START) for f in FAMILIES},
+    **{f'nvs-{m}-small-{f}': _small(f, m) for m in ('ipc', 'transinr') for f in FAMILIES},
+    **{f'nvs-ipc-paper-{f}': _paper(f, 'ipc') for f in FAMILIES},
+    **{f'nvs-ipc-paper-{f}-{v}views': _paper(f, 'ipc', v) for f in FAMILIES for v in (2, 3, 4, 5)},
+    **{f'nvs-transinr-rerun-paper-{f}': _paper(f, 'transinr') for f in FAMILIES},
 }

@@ -130,7 +130,7 @@ def build_gan(
     config,  # dict: size; generator {rung, scales, ...}; discriminator {widths, ...}; loss {gamma, every}
 ):           # GAN
     "The model of a row. Rung 1 takes `latent`, the numbers of its w."
-    g = dict(config['generator'])
+    g = {key: value for key, value in config['generator'].items() if value is not None}  # None: the rung's
     if 'latent' in g: g['modulate'] = partial(Concatenate, dim=g.pop('latent'))
     G = rung(g.pop('rung'), config['size'], **g)
     return GAN(G, Discriminator(**config['discriminator']), **config['loss'], config=config)

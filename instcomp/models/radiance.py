@@ -65,8 +65,6 @@ def ray_query(
     most=1024,       # rays at once: more are drawn from
     noise=None,      # anything: samples move within their slices
     generator=None,  # source of randomness
-    density='softplus', scale=10.,           # asked by `radiance_model`, the others by the data
-    rays=128, support=(1, 1), asked=1, adaptive=.5, objects=200, pictures=12,
 ):                   # places (B, R, S, 3), colours (B, R, 3), t and widths (B, R, S)
     "Sample places along each ray, with the rays' colours, depths and slice widths."
     o, d, y = (signal[k] for k in ('origin', 'direction', 'colour'))
@@ -91,14 +89,14 @@ class RadianceField(GINR):
 
 def radiance_model(
     inr, modulator, encoder,                                 # as GINR takes them
-    task,                                                    # partial of `ray_query`
+    query,                                                   # partial of `ray_query`
     refine=None, config=None,                                # as GINR takes them
+    density='softplus',                                      # one of DENSITIES
+    scale=10.,                                               # factor on the density
 ):                                                           # RadianceField
     "The model of a row."
-    said = getattr(task, 'keywords', {})
-    density, scale = DENSITIES[said.get('density', 'softplus')], said.get('scale', 10.)
-    final = partial(radiance(lambda y: y, density=density, scale=scale), d=None)
-    return RadianceField(inr, modulator, encoder, partial(ray_query, **said), refine, final, config=config)
+    final = partial(radiance(lambda y: y, density=DENSITIES[density], scale=scale), d=None)
+    return RadianceField(inr, modulator, encoder, query, refine, final, config=config)
 
 # %% ../../nbs/models/radiance.ipynb #ad16e1a5
 def instance_field(

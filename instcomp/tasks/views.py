@@ -25,6 +25,7 @@ from ..geometry.shapes import PLURALS
 from ..models.codes import code_size
 from ..models.ginr import like
 from ..models.radiance import orbit, radiance_model, ray_query, render_views
+from ..schema import share
 from .base import Task
 
 # %% ../../nbs/15_nvs.ipynb #af622a93
@@ -193,7 +194,8 @@ class ViewsTask(Task):
     "Pictures of an object with their cameras; a reconstruction is a turn around it, (F, H, W, 3)."
     query, point, values, channels = staticmethod(ray_query), 3, 4, 9
     reads, writes, weights = ('.json',), ('.gif',), 'cars-ipc'
-    def model(self, parts): return radiance_model(*parts(), config=self.config)
+    def model(self, parts):
+        return radiance_model(*parts(), config=self.config, **share('task', self.config['task'], 'model'))
     def source(self, name, split): return source(name, split, self.config)
     def evaluation(self, name, n, seed): return held_out(name, self.config, n, seed)
     def protocol(self, name, n, seed): return protocol(name, self.config, n, seed)
