@@ -240,7 +240,7 @@ def test_two_processes_agree_and_use_their_own_batches(tmp_path):
     go(tmp_path/'one', Both(), net, **plain)
     start, end = tiny.model(0.).state_dict(), net.state_dict()
     flat = lambda a, b: torch.cat([(a[name] - b[name]).flatten() for name in end])
-    assert flat(first, end).norm() < 1e-3*flat(end, start).norm()      # single numbers: Adam divides rounding by itself
+    assert flat(first, end).norm() < 1e-3*flat(end, start).norm()  # of all: Adam divides rounding by itself
     alone = tiny.model(0.)
     go(tmp_path/'rank0', tiny.Batches(4), alone, **plain)
     assert any((first[k] - v).abs().max() > 1e-4 for k, v in alone.state_dict().items())
