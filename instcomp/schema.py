@@ -256,7 +256,7 @@ class Common(Settings):
 class Entry(NamedTuple):
     "One part that a row can name."
     settings: type          # dataclass of Settings; its docstring is the help
-    make: str = ''          # 'module:name' of the constructor, which `build` imports
+    make: Any = ''          # 'module:name' of the constructor, which `build` imports; or the constructor
     model: str = ''         # the same for a constructor of the whole model: (task, query, refine, config)
     sections: tuple = ()    # for a task or a whole model: sections that its rows must have
     optional: tuple = ()    # and may have

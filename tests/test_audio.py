@@ -197,10 +197,10 @@ def test_commands_take_sounds(tmp_path, capsys, model):
     ('reconstruct in.wav -o out.png --model MODEL', 'end the name in'),
     ('reconstruct none.wav -o out.wav --model MODEL', 'no such file'),
     ('reconstruct nan.wav -o out.wav --model MODEL', 'finite'),
-    ('train audio-ipc-tiny --data photos --steps 1 --out run', 'holds no sounds'),
-    ('train image-ipc-tiny --data voices --steps 1 --out run', 'holds sounds'),
+    ('train audio-ipc-tiny --data photos --steps 1 --out run', 'made for task image'),
+    ('train image-ipc-tiny --data voices --steps 1 --out run', 'made for task audio'),
     ('train audio-ipc-tiny --set task.rate=0 --steps 1 --out run', 'task.rate'),
-    ('train audio-ipc-tiny --set size=500 --steps 1 --out run', 'multiple of patch')])
+    ('train audio-ipc-tiny --set size=500 --steps 1 --out run', 'is no multiple of it')])
 def test_bad_words_end_with_one_line(tmp_path, monkeypatch, capsys, model, words, said):
     monkeypatch.chdir(tmp_path)
     model.save('MODEL')

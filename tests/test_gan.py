@@ -45,7 +45,7 @@ def test_a_killed_game_goes_on_to_the_bit(tmp_path):
 def test_the_command_plays_games(tmp_path, capsys):
     (tmp_path/'in').mkdir()
     for i in range(4): write_image(torch.rand(3, 40, 36), tmp_path/f'in/{i}.png')
-    run = str(tmp_path/'run')
+    run, picture = str(tmp_path/'run'), str(tmp_path/'in/0.png')
     words = ['--data', str(tmp_path/'in'), '--out', run, '--steps', '2', '--device', 'cpu']
     words += ['--set', 'train.batch=4']
     assert main(['train', 'inrgan-tiny', *words]) == 0 and 'distance (swd)' in capsys.readouterr().out
@@ -63,7 +63,7 @@ def test_the_command_plays_games(tmp_path, capsys):
                       (['sample', 'photos-ipc', '-o', 'a.png'], 'not a GAN'),
                       (['eval', run, '--data', str(tmp_path/'in'), '--refine', '3'], '--refine'),
                       (['eval', run, '--data', str(tmp_path/'in'), '--n', '2'], '4 or more'),
-                      (['reconstruct', str(tmp_path/'in/0.png'), '-o', 'a.png', '--model', run], 'instcomp sample'),
+                      (['reconstruct', picture, '-o', 'a.png', '--model', run], 'instcomp sample'),
                       (['sample', run, '-o', str(tmp_path/'sheet.txt')], '.png')]:
         assert main(bad) == 2
         line = capsys.readouterr().err

@@ -24,7 +24,7 @@ def activations(
     for W, b in weights[:-1]:
         h = F.relu(linear(h, W, b))                                                         # N C | B N C
         out.append(h)
-    B = next(len(w) for pair in weights for w in pair if w.dim() > 2)         # the modulated ones have a batch
+    B = next(len(w) for pair in weights for w in pair if w.dim() > 2)          # modulated ones have a batch
     return [h.expand(B, *h.shape[-2:]) for h in out]                                        # B N C
 
 # %% ../../nbs/evaluation/probes.ipynb #25ef6543

@@ -17,7 +17,7 @@ from ..fields.siren import siren
 from ..models.meta import optimise
 from ..schema import FORMAT, ROLES, changes, named, plan, resolve, share
 from ..tasks.registry import task_of
-from ..training.checkpoint import checked_config, config_of, load_weights
+from ..training.checkpoint import checked_config, load_weights
 from ..training.device import device_of
 
 # %% ../../nbs/experiments/builder.ipynb #d7fcd5dc
@@ -39,7 +39,8 @@ def coordinate_network(
 _all_ = ['changes', 'resolve']             # of `schema`: the face has them here
 
 def _constructor(place):
-    "What a table entry names, such as 'models.ipc:IPC'."
+    "What a table entry names, such as 'models.ipc:IPC'; from outside the library, the constructor itself."
+    if callable(place): return place
     module, name = place.split(':')
     return getattr(import_module(f'instcomp.{module}'), name)
 
