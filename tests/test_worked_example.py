@@ -14,7 +14,7 @@ from instcomp.experiments.run import train_preset
 from instcomp.schema import ROLES
 from instcomp.tasks.registry import TASKS, task_of
 
-TABLES = ROLES['modulator'], ROLES['encoder'], ROLES['task'], TASKS, PRESETS
+TABLES = ROLES['modulator'], ROLES['encoder'], ROLES['task'], ROLES['data'], TASKS, PRESETS
 
 
 @pytest.fixture
