@@ -63,7 +63,8 @@ Data = Annotated[str, typer.Option(help='one of `instcomp data list`, or a folde
 Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N')]
 Model = Annotated[str, typer.Option(help='a run folder or shipped weights; default: by the ending')]
 Steps = Annotated[int, typer.Option('--steps', '--refine', min=0, help='of test-time optimisation')]
-Scale = Annotated[int, typer.Option(min=1, help='times the original size')]
+Scale = Annotated[float, typer.Option(help='times the original size, any positive number')]
+Size = Annotated[str, typer.Option(help='of the output in pixels, such as 1920x1080; instead of --scale')]
 
 def _version(asked):
     if asked: print(instcomp.__version__)
@@ -155,12 +156,23 @@ def _files(words, endings):
     return sum(found.values(), [])
 
 # %% ../nbs/face/cli.ipynb #4cbc8290
+def _times(scale, size):
+    "What tasks take: a whole number where it is one, any positive number, or a size (h, w). `ValueError`."
+    if size is not None:
+        w, found, h = size.lower().partition('x')
+        if not (found and w.isdecimal() and h.isdecimal()): raise ValueError(f'--size {size}: give WxH, such as 1920x1080')
+        if scale != 1: raise ValueError('--size and --scale: give one of them')
+        return int(h), int(w)
+    if not 0 < scale < 1e9: raise ValueError(f'--scale {scale:g}: give a number above 0')
+    return int(scale) if scale == int(scale) else scale
+
 @app.command('encode')
 def encode_command(
     files: Annotated[list[str], typer.Argument(help='pictures, sounds, transforms.json, folders')],
     out: Annotated[Path, typer.Option('-o', '--out', help='the file of codes, such as codes.safetensors')],
     model: Model = None,
     steps: Steps = 0,
+    quality: Annotated[int, typer.Option(min=1, max=100, help='of coded codes; default: 75 where the model has tables')] = None,
     device: Device = 'auto',
 ):
     "Signals to codes: one file that names the model and the hash of its weights."
@@ -170,7 +182,8 @@ def encode_command(
     path, model = place(out), model or weights_for(files[0])
     net = load(model, device)
     task = task_of(net.config)
-    made = (task.encode_file(net, file, steps) for file in progress(_files(files, task.reads)))
+    if quality is None and not steps and getattr(getattr(net, 'prior', None), 'fitted', False): quality = 75
+    made = (task.encode_file(net, file, steps, quality=quality) for file in progress(_files(files, task.reads)))
     codes, about = zip(*((join_codes(code), notes) for code, notes in made))
     save_codes(path, codes, about, find(model))
 
@@ -181,18 +194,20 @@ def decode_command(
     out: Annotated[Path, typer.Option('-o', '--out', help='an existing folder')],
     model: Annotated[str, typer.Option(help='a run folder or shipped weights; default: as encoded')] = None,
     scale: Scale = 1,
+    size: Size = None,
     device: Device = 'auto',
 ):
     "Codes to signals, at any resolution: PNG, WAV or GIF files named as the originals."
     from instcomp.data.code_files import load_codes, model_of_codes, output_names, split_codes
     from instcomp.experiments.builder import find, load
+    from instcomp.models.ginr import like
     from instcomp.tasks.registry import task_of
     folder(out)                                              # before anything is decoded
     model = model or model_of_codes(codes)
     net, (codes, about) = load(model, device), load_codes(codes, find(model))
     task = task_of(net.config)
     for name, code, notes in zip(output_names(about, task.writes[0]), progress(codes), about):
-        signal = task.decode(net, split_codes(code, net.inr.W[0].device), notes, scale)
+        signal = task.decode(net, split_codes(code, like(net)['device']), notes, _times(scale, size))
         task.write(signal, place(Path(out)/name))
 
 # %% ../nbs/face/cli.ipynb #fa81b90e
@@ -202,13 +217,15 @@ def reconstruct_command(
     out: Annotated[Path, typer.Option('-o', '--out', help='ends in .png, .jpg, .wav, .flac; views: .gif')],
     model: Model = None,
     scale: Scale = 1,
+    size: Size = None,
     steps: Steps = 0,
     device: Device = 'auto',
 ):
     "One signal through the model: SCALE times its pixels or samples; a turn around views."
     from instcomp.experiments.builder import load
     from instcomp.tasks.registry import task_of, weights_for
-    net = load(model or weights_for(file), device)
+    scale = _times(scale, size)
+    net = load(model or weights_for(file, scale), device)
     task = task_of(net.config)
     path = place(out, task.writes)
     task.write(task.reconstruct(net, file, scale, steps, progress), path)

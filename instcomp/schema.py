@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['FLAG', 'TEXT', 'WIDTH', 'ANY', 'POSITIVE', 'BETA', 'BETAS', 'LAYERS', 'DRAWS', 'FREQUENCIES', 'LAYER', 'RANK',
-           'SECTIONS', 'GINR_ROW', 'GAN_ROW', 'FAMILIES', 'FIELDS', 'VIEWS', 'ROLES', 'HEAD', 'FORMAT', 'RENAMED',
-           'Kind', 'whole', 'number', 'word', 'maybe', 'several', 'pair', 'either', 'setting', 'shown', 'wrong',
-           'unknown', 'Settings', 'read', 'written', 'Train', 'Network', 'Refine', 'Common', 'Entry', 'Task', 'Audio',
-           'Views', 'GanTask', 'LogSpaced', 'Gaussian', 'Positional', 'Nerf', 'Octaves', 'Basic', 'NoEncoding',
+           'SECTIONS', 'GINR_ROW', 'GAN_ROW', 'FAMILIES', 'FIELDS', 'VIEWS', 'LOCAL_ROW', 'ROLES', 'HEAD', 'FORMAT',
+           'RENAMED', 'Kind', 'whole', 'number', 'word', 'maybe', 'several', 'pair', 'either', 'setting', 'shown',
+           'wrong', 'unknown', 'Settings', 'read', 'written', 'Train', 'Network', 'Refine', 'Common', 'Entry', 'Task',
+           'Audio', 'Views', 'GanTask', 'LogSpaced', 'Gaussian', 'Positional', 'Nerf', 'Octaves', 'Basic', 'NoEncoding',
            'OneLayer', 'SomeLayers', 'HiddenLayers', 'Composer', 'Concatenation', 'ColumnGroups', 'Film', 'Shifts',
            'Gates', 'FullMatrices', 'OwnMatrices', 'Factorized', 'LowRankMatrices', 'LatentShift', 'Tokens',
-           'Transformer', 'ViewsTransformer', 'GradientSteps', 'Convolutions', 'GeneratorSettings',
-           'DiscriminatorSettings', 'LossSettings', 'DataSet', 'named', 'plan', 'Parts', 'merged', 'resolve', 'share',
-           'changes', 'migrated', 'explain']
+           'Transformer', 'ViewsTransformer', 'GradientSteps', 'Convolutions', 'LocalCodecSettings',
+           'LocalFieldSettings', 'GeneratorSettings', 'DiscriminatorSettings', 'LossSettings', 'DataSet', 'named',
+           'plan', 'Parts', 'merged', 'resolve', 'share', 'changes', 'migrated', 'explain']
 
 # %% ../nbs/face/schema.ipynb #bddcf8d4
 import difflib
@@ -522,6 +522,33 @@ class Convolutions(Settings):
         if self.dim % self.groups:
             raise wrong('encoder.groups', self.groups, f'give a divisor of encoder.dim={self.dim}')
 
+# %% ../nbs/face/schema.ipynb #9566df88
+@dataclass(kw_only=True)
+class LocalCodecSettings(Settings):
+    "Numbers for each cell of samples, PCA and residual networks that see the neighbours (chapter 16)."
+    cell: int = setting(whole(1, 512), 8, 'samples along each side of a cell')
+    width: int = setting(WIDTH, 160, 'channels of the networks')
+    blocks: int = setting(whole(1, 64), 3, 'residual blocks of the encoder; the decoder has one more')
+    ranks: list = setting(several(whole(1, 4096), 1, 8), (16, 64), 'how many numbers a cell may have, rising')
+    mean: float = setting(ANY, .5, "of the signal's values")
+    steps: list = setting(pair(number(-30, 10)), (-6.5, -1.), "log2 of the quantiser's finest and coarsest step")
+    floor: float = setting(POSITIVE, 1e-6, 'of the squared error whose logarithm is the training loss')
+    def check(self, row):
+        values = (3 if row.names['task'] == 'image' else 1)*self.cell**row.task.point
+        if self.ranks != sorted(set(self.ranks)) or self.ranks[-1] > values:
+            raise wrong('encoder.ranks', self.ranks, f'give rising numbers up to the {values} values of a cell')
+        if values > 2048: raise wrong('encoder.cell', self.cell, f'{values} values a cell: give up to 2,048')
+        if row.size % self.cell: raise wrong('size', row.size, f'give a multiple of encoder.cell={self.cell}')
+        if self.steps[0] >= self.steps[1]: raise wrong('encoder.steps', self.steps, 'give the finest first')
+
+@dataclass(kw_only=True)
+class LocalFieldSettings(Settings):
+    "Values between samples, from features of their neighbourhood (chapter 16)."
+    width: int = setting(WIDTH, 48, 'channels of the network that makes features')
+    blocks: int = setting(whole(1, 64), 8, 'its residual blocks')
+    hidden: int = setting(WIDTH, 64, 'neurons of the network that all places share')
+    harmonics: int = setting(whole(1, 16), 2, 'Fourier features with the period of a sample')
+
 # %% ../nbs/face/schema.ipynb #45fd2f6f
 @dataclass(kw_only=True)
 class GeneratorSettings(Settings):
@@ -596,6 +623,12 @@ def _fourier(settings, name): return Entry(settings, f'fields.fourier:{name}')
 
 def _modulation(settings, name): return Entry(settings, f'models.modulation:{name}')
 
+LOCAL_ROW = ('data', 'size', 'train', 'precision')
+
+def _local(settings, role, *tasks):
+    return Entry(settings, model='models.local:local_model', sections=(*LOCAL_ROW, role),
+                 optional=('encoder', 'modulator', 'refine', 'augment'), tasks=tasks)
+
 # %% ../nbs/face/schema.ipynb #3884c39c
 ROLES = dict(
     task=dict(image=Entry(Task, sections=GINR_ROW), audio=Entry(Audio, sections=GINR_ROW),
@@ -614,11 +647,13 @@ ROLES = dict(
                    fmm=_modulation(Factorized, 'FMM'), lowrank=_modulation(LowRankMatrices, 'LowRank'),
                    full=_modulation(FullMatrices, 'Full'),
                    latent_shift=_modulation(LatentShift, 'latent_shift'),
-                   weights=Entry(OwnMatrices, 'models.meta:WeightsAsCode')),
+                   weights=Entry(OwnMatrices, 'models.meta:WeightsAsCode'),
+                   local=_local(LocalFieldSettings, 'modulator', 'image')),
     encoder=dict(transformer=Entry(Transformer, 'models.hypernetwork:transformer_encoder', tasks=FIELDS),
                  views=Entry(ViewsTransformer, 'models.radiance:views_encoder', tasks=VIEWS),
                  gradient=Entry(GradientSteps, 'models.meta:cavia'),
-                 conv=Entry(Convolutions, 'models.hypernetwork:ConvEncoder', tasks=('image',))))
+                 conv=Entry(Convolutions, 'models.hypernetwork:ConvEncoder', tasks=('image',)),
+                 local=_local(LocalCodecSettings, 'encoder', *FIELDS)))
 
 # %% ../nbs/face/schema.ipynb #ae1e6cf5
 HEAD = ('format', 'version', 'preset', 'note', 'task')

@@ -9,11 +9,11 @@ ROOMS = {
     'geometry': ['camera', 'rendering', 'sdf', 'shapes', 'mesh'],
     'evaluation': ['metrics', 'generative', 'probes', 'plot'],
     'models': ['codes', 'ginr', 'modulation', 'ipc', 'meta', 'hypernetwork', 'occupancy', 'radiance',
-               'inrgan', 'discriminator'],
+               'inrgan', 'discriminator', 'entropy', 'local'],
     'data': ['images', 'audio', 'speech', 'batches', 'synthetic_views', 'scenes', 'datasets', 'code_files'],
     'training': ['loop', 'device', 'checkpoint', 'trainer'],
-    'tasks': ['base', 'image', 'audio', 'views', 'gan', 'registry'],
-    'experiments': ['ablations', 'image', 'audio', 'views', 'catalog', 'gan', 'builder', 'run'],
+    'tasks': ['base', 'local', 'image', 'audio', 'views', 'gan', 'registry'],
+    'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'catalog', 'gan', 'builder', 'run'],
     'door': ['cli'],
 }
 TOP = ('', 'door')                                # what stands before the rooms, and what behind them

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from ..fields.coords import chunked, draw
 from ..fields.inr import linear, mlp
 from ..files import write
-from .codes import check_code
+from .codes import check_code, code_size
 
 # %% ../../nbs/07_modulate.ipynb #2e371f3b
 def choose_layers(
@@ -83,7 +83,8 @@ def like(
     model,  # a GINR
 ):          # dict of `device` and `dtype`, for `tensor.to(**like(model))` and `grid(shape, **like(model))`
     "Where a model's weights are, and of which type: so must its coordinates and signals be."
-    return dict(device=model.inr.W[0].device, dtype=model.inr.W[0].dtype)
+    first = next(model.parameters())
+    return dict(device=first.device, dtype=first.dtype)
 
 # %% ../../nbs/07_modulate.ipynb #87f0274e
 def _in_dim(inr, w):
@@ -189,6 +190,9 @@ class GINR(nn.Module):
         "Mean squared error (B,) of each instance; `drawing` goes to `fields.coords.draw`."
         return _SquaredErrors(self, signal, drawing)(code)                                  # B
     def forward(self, signal, x, per_instance=False): return self.decode(self.encode(signal), x, per_instance)
+    def code_numbers(self, shape):
+        "How many numbers the code of a signal of this shape holds."
+        return code_size(self.modulator.code_shape)
     def save(self, folder):
         "Write config.json and model.safetensors, whole or not at all. `ValueError` without a `config`."
         if self.config is None: raise ValueError('no config: build from a preset, or set model.config')

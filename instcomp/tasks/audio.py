@@ -20,9 +20,9 @@ from ..data.speech import voices
 from ..evaluation.metrics import frame_length, log_spectral_distance, psnr, si_sdr, spectrograms
 from ..evaluation.plot import save
 from ..fields.coords import grid, overlapping
-from ..models.codes import code_size
 from ..models.ginr import like
 from .base import Task, road
+from .local import from_local_code, is_local, local_source, to_local_code
 
 # %% ../../nbs/13_audio.ipynb #caef9745
 def query(
@@ -120,7 +120,7 @@ def evaluate(
     how = f'{protocol}; mean of per-window PSNR in dB, peak 1 (peak 2: 6.02 more), unclamped'
     return dict(psnr=level, psnr_peak2=level + 20*math.log10(2), si_sdr=sdr, log_spectral_distance=lsd,
                 **dict(zip(('psnr_refined', 'si_sdr_refined', 'log_spectral_distance_refined'), best)),
-                refine_steps=steps, code_numbers=code_size(model.modulator.code_shape),
+                refine_steps=steps, code_numbers=model.code_numbers(sounds.shape[2:]),
                 samples=sounds.shape[-1], psnr_mean=mean, silent=len(sounds) - len(loud), n=len(loud),
                 protocol=how.removeprefix('; '))
 
@@ -199,7 +199,19 @@ def from_codes(
     return (wave*(about['peak']/.7) + about['mean'])[None]                                  # 1 scale·n
 
 # %% ../../nbs/13_audio.ipynb #95061056
-ROADS = dict(parts=(to_codes, from_codes))       # by what a model takes: clip to codes, codes to clip
+def _to_whole(model, sound, rate, steps=0, batch=None, bar=iter, quality=None):
+    "The code of a clip at the model's rate, mean 0 and peak 0.7."
+    about = describe_clip(sound, rate)
+    wave = resampled((sound - about['mean'])*(.7/(about['peak'] or 1)), rate, rate_of(model))
+    return to_local_code(model, wave, steps, bar=bar, quality=quality)
+
+def _from_whole(model, codes, about, scale=1):
+    "The clip (1, n) of a code, at its own level."
+    wave = from_local_code(model, codes, (output_length(about, scale),))                    # 1 n
+    return wave*(about['peak']/.7) + about['mean']
+
+ROADS = dict(parts=(to_codes, from_codes),       # by what a model takes: clip to codes, codes to clip
+             whole=(_to_whole, _from_whole))
 
 # %% ../../nbs/13_audio.ipynb #e8ed5dec
 def reconstruct(
@@ -236,7 +248,9 @@ class AudioTask(Task):
     query, unit, counts, weights = staticmethod(query), 'samples', ('rate',), 'voices-ipc'
     point, values, axes, channels = 1, 1, 1, 1
     reads, writes = SOUND_ENDINGS, SOUND_ENDINGS[:3]
-    def source(self, name, split): return source(name, split, self.config)
+    def source(self, name, split):
+        clips = source(name, split, self.config)
+        return local_source(clips, self.config) if is_local(self.config) and split == 'train' else clips
     def evaluation(self, name, n, seed): return evaluation_windows(name, self.config, n, seed)
     def protocol(self, name, n, seed): return protocol(name, self.config, n, seed)
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
@@ -245,8 +259,8 @@ class AudioTask(Task):
     def read(self, file): return read_sound(file)
     def write(self, signal, path): return write_sound(signal[0], path, signal[1])
     def describe(self, signal): return describe_clip(*signal)
-    def encode(self, model, signal, steps=0, bar=iter):
-        return road(model, ROADS)[0](model, *signal, steps, bar=bar)
+    def encode(self, model, signal, steps=0, bar=iter, **coded):
+        return road(model, ROADS)[0](model, *signal, steps, bar=bar, **coded)
     def decode(self, model, codes, about, scale=1):
         return road(model, ROADS)[1](model, codes, about, scale), about['rate']*scale
     def reconstruct(self, model, signal, scale=1, steps=0, bar=iter):

@@ -40,7 +40,7 @@ class Task:
     def training(self, name):
         "What a run reads, this process's share of it, and the held-out signals that it is scored on."
         t, source = self.config['train'], self.source(name, 'train')
-        source.augment = self.config['augment']
+        source.augment = self.config.get('augment', False)
         (share, rank, world), steps = share_of(t['batch']), t['steps']*t['accumulate']
         batches = Batches(source, self.config['size'], share, t['seed'], rank, world, steps)
         return batches, self.evaluation(name, 64, 1)
@@ -52,10 +52,12 @@ class Task:
     def decode(self, model, codes, about, scale=1): self.lacks('has no codes')         # a signal
     def sample(self, model, n, seed=0): self.lacks('is not a GAN: it paints nothing from noise')
     def opened(self, signal): return self.read(signal) if isinstance(signal, (str, Path)) else signal
-    def encode_file(self, model, file, steps=0, bar=iter):
-        "The codes of a file, an iterable of batches, and what the decoder must know."
-        signal = self.read(file)
-        return self.encode(model, signal, steps, bar), dict(file=Path(file).name) | self.describe(signal)
+    def encode_file(self, model, file, steps=0, bar=iter, quality=None):
+        "The codes of a file, an iterable of batches, and what the decoder must know; `quality` 1 to 100: as bytes."
+        if quality is not None and getattr(model, 'prior', None) is None:
+            raise ValueError(f'--quality {quality}: this model has no entropy coder; leave it out')
+        coded, signal = {} if quality is None else dict(quality=quality), self.read(file)
+        return self.encode(model, signal, steps, bar, **coded), dict(file=Path(file).name) | self.describe(signal)
     def reconstruct(self, model, signal, scale=1, steps=0, bar=iter):
         "A signal, or the file of one, through the model, `scale` times as fine: `instcomp reconstruct`."
         signal = self.opened(signal)

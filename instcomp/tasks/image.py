@@ -7,6 +7,7 @@ __all__ = ['query', 'nearest', 'bicubic', 'output_shape', 'to_codes', 'from_code
            'ImageTask']
 
 # %% ../../nbs/12_image.ipynb #27a85066
+import math
 from pathlib import Path
 
 import torch
@@ -18,9 +19,9 @@ from ..data.images import ENDINGS, read_image, write_image
 from ..evaluation.metrics import psnr
 from ..evaluation.plot import compare, save, show
 from ..fields.coords import grid, overlapping
-from ..models.codes import code_size
 from ..models.ginr import like
 from .base import Task, road
+from .local import evaluate_zoom, from_local_code, is_local, local_source, to_local_code
 
 # %% ../../nbs/12_image.ipynb #878321eb
 def query(
@@ -63,14 +64,17 @@ def _fade(n, device=None):
 # %% ../../nbs/12_image.ipynb #9968a2f5
 def output_shape(
     shape,  # (H, W) of the picture
-    scale,  # times its pixels
+    scale,  # times its pixels, any positive number; or the size itself, (h, w)
     limit=100_000_000,  # pixels
-):          # (scale*H, scale*W)
-    "The size of the output. `ValueError` unless `scale` is whole, and for more pixels than the limit."
-    if scale != int(scale) or scale < 1: raise ValueError(f'--scale {scale}: give a whole number, 1 or more')
-    h, w = (int(scale)*n for n in shape)
-    if h*w <= limit: return h, w
-    raise ValueError(f'--scale {scale} makes {h} x {w} pixels, over {limit//10**6} megapixels: '
+):          # (h, w): scale times the picture, rounded
+    "The size of the output. `ValueError` for a scale that is not positive, or for too many pixels."
+    said = f'--size {scale[1]}x{scale[0]}' if isinstance(scale, tuple) else f'--scale {scale}'
+    if not isinstance(scale, tuple):
+        if not 0 < scale <= limit: raise ValueError(f'{said}: give a number above 0')
+        scale = tuple(max(1, round(scale*n)) for n in shape)
+    if min(scale) < 1: raise ValueError(f'{said}: give 1 pixel or more')
+    if math.prod(scale) <= limit: return scale
+    raise ValueError(f'{said} makes {scale[0]} x {scale[1]} pixels, over {limit//10**6} megapixels: '
                      'give a smaller one, or a smaller picture')
 
 # %% ../../nbs/12_image.ipynb #dd98c35b
@@ -103,10 +107,15 @@ def from_codes(
     model,    # the GINR that made the codes
     codes,    # an iterable of codes, as `to_codes` yields them
     shape,    # (H, W) of the picture
-    scale=1,  # whole number: the output is exactly this many times the picture
-):            # (3, scale*H, scale*W) on the CPU, not clamped
-    "Decode tiles on grids `scale` times finer, faded into each other. `ValueError` over 100 megapixels."
-    (h, w), size, scale = output_shape(shape, scale), model.config['size'], int(scale)
+    scale=1,  # any positive number, or the size (h, w): see `output_shape`
+):            # (3, h, w) on the CPU, not clamped
+    """Decode tiles on grids a whole number of times finer, faded into each other. `ValueError` if too large.
+
+    Another size is made from the next larger whole number by antialiased bicubic interpolation.
+    """
+    asked, size = output_shape(shape, scale), model.config['size']
+    scale = max(1, *(math.ceil(n/m) for n, m in zip(asked, shape)))
+    h, w = output_shape(shape, scale)
     x, fade = grid((size*scale,)*2, **like(model)), _fade(size*scale)
     out = torch.zeros(4, *(scale*max(n, size) for n in shape))                              # colours, fade
     corners = iter(_corners(shape, size))
@@ -116,24 +125,29 @@ def from_codes(
             at = out[:, i:i+size*scale, j:j+size*scale]
             at[:3] += tile*fade
             at[3] += fade
-    return out[:3].div_(out[3])[:, :h, :w]                                                  # 3 sH sW
+    out = out[:3].div_(out[3])[:, :h, :w]                                                   # 3 sH sW
+    return out if asked == (h, w) else bicubic(out[None], asked)[0]                         # 3 h w
 
 # %% ../../nbs/12_image.ipynb #7eefc4fa
-ROADS = dict(parts=(to_codes, from_codes))       # by what a model takes: picture to codes, codes to picture
+def _whole(model, codes, shape, scale=1): return from_local_code(model, codes, output_shape(shape, scale))
+
+ROADS = dict(parts=(to_codes, from_codes),       # by what a model takes: picture to codes, codes to picture
+             whole=(to_local_code, _whole))
 
 # %% ../../nbs/12_image.ipynb #942daa1a
 def reconstruct(
     model,     # a trained GINR whose `config['size']` is the side it was trained on
     image,     # (3, H, W) in [0, 1], any size
-    scale=1,   # whole number: the output is exactly this many times the input
-    steps=0,   # steps of test-time optimisation of each tile's code
+    scale=1,   # any positive number, or the size of the output (h, w)
+    steps=0,   # steps of test-time optimisation of the codes
     batch=64,  # tiles at a time, where the model takes tiles
     bar=iter,  # wraps the list of batches, such as tqdm
-):             # (3, scale*H, scale*W) on the CPU, not clamped
+):             # (3, h, w) on the CPU, not clamped
     "Encode a picture and decode it `scale` times larger. `ValueError` over 100 megapixels."
     if image.dim() != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise ValueError(f'image of shape {tuple(image.shape)}: give (3, H, W) with values in [0, 1]')
     encode, decode = road(model, ROADS)
+    output_shape(image.shape[1:], scale)                     # refused before the work
     return decode(model, encode(model, image, steps, batch, bar), image.shape[1:], scale)
 
 # %% ../../nbs/12_image.ipynb #442e429a
@@ -166,7 +180,7 @@ def evaluate(
     bar=iter,    # wraps the list of batches, such as tqdm
 ):               # dict of numbers, ready for JSON
     "The held-out score: mean of per-image PSNR (peak 1, unclamped), beside two rulers."
-    predicted, refined, mean, same, count = [], [], [], [], code_size(model.modulator.code_shape)
+    predicted, refined, mean, same, count = [], [], [], [], model.code_numbers(images.shape[2:])
     for y in bar(images.split(batch)):
         y = y.to(**like(model))
         predicted.append(psnr(reconstruct_images(model, y), y))
@@ -201,18 +215,26 @@ def pictures(
 # %% ../../nbs/12_image.ipynb #86e0d70f
 class ImageTask(Task):
     "Pictures (3, H, W) in [0, 1]."
-    query, reads, writes, weights = staticmethod(query), ENDINGS, ('.png', '.jpg', '.jpeg'), 'photos-ipc'
-    def source(self, name, split): return sets.source(name, split)
-    def evaluation(self, name, n, seed): return sets.evaluation_images(name, self.config['size'], n, seed)
-    def protocol(self, name, n, seed): return protocol(name, self.config['size'], n, seed)
+    query, reads, writes = staticmethod(query), ENDINGS, ('.png', '.jpg', '.jpeg')
+    weights = 'photos-local'
+    @property
+    def side(self): return self.config['size']*(4 if self.enlarges else 1)                 # of held-out pictures
+    @property
+    def enlarges(self): return is_local(self.config) and 'encoder' not in self.config
+    def source(self, name, split):
+        opened = sets.source(name, split)
+        return local_source(opened, self.config) if is_local(self.config) and split == 'train' else opened
+    def evaluation(self, name, n, seed): return sets.evaluation_images(name, self.side, n, seed)
+    def protocol(self, name, n, seed): return protocol(name, self.side, n, seed)
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
+        if self.enlarges: return evaluate_zoom(model, signals, protocol, bar=bar)
         return evaluate(model, signals, steps, protocol, bar=bar)
     def pictures(self, model, signals, folder, steps=0): return pictures(model, signals, folder, steps)
     def read(self, file): return read_image(file)
     def write(self, signal, path): return write_image(signal, path)
     def describe(self, signal): return dict(height=signal.shape[1], width=signal.shape[2])
-    def encode(self, model, signal, steps=0, bar=iter):
-        return road(model, ROADS)[0](model, signal, steps, bar=bar)
+    def encode(self, model, signal, steps=0, bar=iter, **coded):
+        return road(model, ROADS)[0](model, signal, steps, bar=bar, **coded)
     def decode(self, model, codes, about, scale=1):
         return road(model, ROADS)[1](model, codes, (about['height'], about['width']), scale)
     def reconstruct(self, model, signal, scale=1, steps=0, bar=iter):

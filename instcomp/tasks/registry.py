@@ -26,9 +26,12 @@ def task_of(
     raise ValueError(f'unknown task {name!r}: there are {", ".join(TASKS)}')
 
 def weights_for(
-    file,  # a file's name, or a folder
-):         # name of shipped weights
+    file,    # a file's name, or a folder
+    scale=1, # pictures that are to be enlarged have a model of their own
+):           # name of shipped weights
     "The model for such files, by their ending (in a folder, of the first); else that of pictures."
     files = sorted(Path(file).rglob('*.*')) if Path(file).is_dir() else [Path(file)]
     found = (task.weights for f in files for task in TASKS.values() if f.suffix.lower() in task.reads)
-    return next(found, ImageTask.weights)
+    name = next(found, ImageTask.weights)
+    larger = isinstance(scale, tuple) or scale > 1
+    return 'photos-zoom' if larger and name == ImageTask.weights else name

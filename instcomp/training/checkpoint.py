@@ -57,7 +57,9 @@ def load_weights(
     path = Path(folder)
     if path.is_dir(): path = path/'model.safetensors'
     if not path.exists(): raise FileNotFoundError(f'{path}: no weights here (has the run made a checkpoint?)')
-    found, want = _tensors(path), model.state_dict()
+    found = _tensors(path)
+    if hasattr(model, 'adopt'): model.adopt(found)           # tables whose shapes only the file knows
+    want = model.state_dict()
     for name in [*want, *found]:
         has, needs = (tuple(t[name].shape) if name in t else 'absent' for t in (found, want))
         if has != needs: raise ValueError(f'{path}: another architecture; {name} is {has}, here {needs}')
