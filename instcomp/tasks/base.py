@@ -49,6 +49,7 @@ class Task:
     def write(self, signal, path): self.lacks(f'writes no files such as {path}')
     def describe(self, signal): return {}                                              # about
     def encode(self, model, signal, steps=0, bar=iter): self.lacks('has no codes')     # yields batches
+    def expects(self, model, about): return None       # instances of its codes, `ValueError`; None: any
     def decode(self, model, codes, about, scale=1): self.lacks('has no codes')         # a signal
     def sample(self, model, n, seed=0): self.lacks('is not a GAN: it paints nothing from noise')
     def opened(self, signal): return self.read(signal) if isinstance(signal, (str, Path)) else signal
