@@ -176,16 +176,19 @@ def encode_command(
     device: Device = 'auto',
 ):
     "Signals to codes: one file that names the model and the hash of its weights."
-    from instcomp.data.code_files import join_codes, save_codes
+    from instcomp.data.code_files import save_codes
     from instcomp.experiments.builder import find, load
+    from instcomp.models.codes import concatenate, map_code
     from instcomp.tasks.registry import task_of, weights_for
     path, model = place(out), model or weights_for(files[0])
     net = load(model, device)
     task = task_of(net.config)
-    if quality is None and not steps and getattr(getattr(net, 'prior', None), 'fitted', False): quality = 75
+    if quality is None and getattr(net, 'prior', None) is not None: quality = 75
     made = (task.encode_file(net, file, steps, quality=quality) for file in progress(_files(files, task.reads)))
-    codes, about = zip(*((join_codes(code), notes) for code, notes in made))
-    save_codes(path, codes, about, find(model))
+    def ready(codes):
+        if isinstance(codes, bytes): return codes
+        return concatenate(map_code(lambda c: c.cpu(), code) for code in codes)
+    save_codes(path, ((ready(codes), notes) for codes, notes in made), find(model))
 
 # %% ../nbs/face/cli.ipynb #1257ab98
 @app.command('decode')
@@ -198,16 +201,22 @@ def decode_command(
     device: Device = 'auto',
 ):
     "Codes to signals, at any resolution: PNG, WAV or GIF files named as the originals."
-    from instcomp.data.code_files import load_codes, model_of_codes, output_names, split_codes
+    from instcomp.data.code_files import load_codes, model_of_codes, output_names
     from instcomp.experiments.builder import find, load
+    from instcomp.models.codes import map_code, split_code
     from instcomp.models.ginr import like
     from instcomp.tasks.registry import task_of
     folder(out)                                              # before anything is decoded
     model = model or model_of_codes(codes)
-    net, (codes, about) = load(model, device), load_codes(codes, find(model))
+    file, net = load_codes(codes, find(model)), load(model, device)
     task = task_of(net.config)
-    for name, code, notes in zip(output_names(about, task.writes[0]), progress(codes), about):
-        signal = task.decode(net, split_codes(code, like(net)['device']), notes, _times(scale, size))
+    coded = getattr(net, 'prior', None) is not None
+    if file.coded != coded: raise ValueError(f'{codes}: its codes are not of the kind that {model} makes')
+    if not coded: file.check(net.modulator.code_shape, partial(task.expects, net))
+    for name, (code, notes) in zip(output_names(file.notes, task.writes[0]), progress(file)):
+        if coded: parts = [task.uncoded(net, code, notes)]
+        else: parts = split_code(map_code(lambda c: c.to(**like(net)), code))
+        signal = task.decode(net, parts, notes, _times(scale, size))
         task.write(signal, place(Path(out)/name))
 
 # %% ../nbs/face/cli.ipynb #fa81b90e

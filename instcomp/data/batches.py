@@ -200,7 +200,7 @@ class CodecCrops:
     def batch(self, n, size, rng, items=None):
         "Dict: crops by their rank, crops `all` whose coefficients are quantised by `step` (m,)."
         m = max(1, 3*n//10)
-        each = [n - m*len(self.ranks), *[m]*(len(self.ranks) - 1)]                           # the first gets the rest
+        each = [n - m*len(self.ranks), *[m]*(len(self.ranks) - 1)]  # the first gets the rest
         crops = {str(k): self.source.batch(b, size, rng) for k, b in zip(self.ranks, each)}
         crops['all'] = self.source.batch(m, size, rng)
         return crops | dict(step=torch.from_numpy(2**rng.uniform(*self.steps, m)).float())

@@ -19,7 +19,7 @@ LIMIT = 1 << 20          # |value| <= LIMIT
 SMALL = 15               # residuals up to this have a symbol of their own; larger: half octaves and raw bits
 SYMBOLS = 2*SMALL + 1 + 2*36
 TOTAL = 1 << 16          # every table of counts sums to this
-KINDS = 7                # of passes: first, then by the distance to the known neighbours (1, 2, 4 or more; axial, diagonal)
+KINDS = 7  # of passes: first, then by the distance to the known neighbours (1, 2, 4 or more; axial, diagonal)
 CAP = 255                # magnitudes above count as this in contexts
 MEANS, SEEN = 64, 24     # the mean of the first MEANS channels is predicted from up to SEEN earlier ones
 LEVELS = 24              # per channel, sent: 0 empty, else mean |q| about 2^(level - 15)

@@ -60,7 +60,7 @@ class PatchPCA(nn.Module):
         self.sd.copy_(w.flip(0).clamp(min=1e-9).sqrt())
     def analyse(self, u):                                                                   # B n …
         with torch.autocast(u.device.type, enabled=False): return torch.einsum('bc...,cz->bz...', u, self.V)
-    def synthesise(self, z):                                                                # B k …, k first ones
+    def synthesise(self, z):  # B k …, k first ones
         V = self.V[:, :z.shape[1]]
         with torch.autocast(z.device.type, enabled=False): return torch.einsum('bz...,cz->bc...', z, V)
 
@@ -173,7 +173,7 @@ def interpolate(
     mode='bilinear',  # or 'bicubic'
 ):                    # (B, N, C)
     "Values between the cells' centres; the outermost ones go on beyond the edge."
-    if x.shape[-1] == 1: values, x = values[:, :, None], F.pad(x, (1, 0))                   # a sound is one row
+    if x.shape[-1] == 1: values, x = values[:, :, None], F.pad(x, (1, 0))  # a sound is one row
     at = F.grid_sample(values, x.flip(-1)[:, None], mode, 'border', align_corners=False)    # B C 1 N
     return at[:, :, 0].transpose(1, 2)
 
@@ -210,7 +210,7 @@ class LocalField(nn.Module):
         c is the side of the cell that is asked about, in samples: at 1, the picture's own pixels, nothing is added.
         """
         B, N, d = x.shape
-        f = periodic((x + 1)/2*torch.tensor(base.shape[2:]).to(x), self.harmonics)                  # B N (2K+1)^d
+        f = periodic((x + 1)/2*torch.tensor(base.shape[2:]).to(x), self.harmonics)  # B N (2K+1)^d
         c = torch.as_tensor(c).to(x).view(-1, 1, 1).expand(B, N, 1)
         f = torch.cat([f, c, c*c], -1)
         t, s = interpolate(features, x).split(self.hidden, -1)                              # B N hidden
@@ -463,12 +463,12 @@ class LIIFField(LocalField):
     def forward(self, features, base, x, c):
         "Values (B, N, C): 2^d passes of the shared network for one coordinate."
         shape = torch.tensor(base.shape[2:], device=x.device)
-        u, y = (x + 1)/2*shape - .5, 0.                                                     # B N d, in samples
+        u, y = (x + 1)/2*shape - .5, 0.  # B N d, in samples
         c = torch.as_tensor(c).to(x).view(-1, 1, 1).expand(*x.shape[:2], 1)
         for corner in product((0, 1), repeat=x.shape[-1]):
             i = u.floor() + torch.tensor(corner).to(u)
-            away = u - i                                                                    # B N d, in (-1, 1)
-            at = 2*(i.clamp(min=0).minimum(shape - 1.) + .5)/shape - 1                      # that sample's centre
+            away = u - i  # B N d, in (-1, 1)
+            at = 2*(i.clamp(min=0).minimum(shape - 1.) + .5)/shape - 1  # that sample's centre
             t, s = interpolate(features, at, 'nearest').split(self.hidden, -1)
             f = torch.cat([periodic(away/2, self.harmonics), c, c*c], -1)
             h = F.gelu(t + self.phi(f) + s*self.psi(f))

@@ -6,7 +6,10 @@
 __all__ = ['Task', 'road']
 
 # %% ../../nbs/tasks/base.ipynb #050d835f
+import math
 from pathlib import Path
+
+import torch
 
 from ..data.batches import Batches
 from ..data.datasets import DATA
@@ -49,6 +52,7 @@ class Task:
     def write(self, signal, path): self.lacks(f'writes no files such as {path}')
     def describe(self, signal): return {}                                              # about
     def encode(self, model, signal, steps=0, bar=iter): self.lacks('has no codes')     # yields batches
+    def expects(self, model, about): return None       # instances of its codes, `ValueError`; None: any
     def decode(self, model, codes, about, scale=1): self.lacks('has no codes')         # a signal
     def sample(self, model, n, seed=0): self.lacks('is not a GAN: it paints nothing from noise')
     def opened(self, signal): return self.read(signal) if isinstance(signal, (str, Path)) else signal
@@ -56,8 +60,19 @@ class Task:
         "The codes of a file, an iterable of batches, and what the decoder must know; `quality` 1 to 100: as bytes."
         if quality is not None and getattr(model, 'prior', None) is None:
             raise ValueError(f'--quality {quality}: this model has no entropy coder; leave it out')
-        coded, signal = {} if quality is None else dict(quality=quality), self.read(file)
-        return self.encode(model, signal, steps, bar, **coded), dict(file=Path(file).name) | self.describe(signal)
+        signal = self.read(file)
+        notes = dict(file=Path(file).name) | self.describe(signal)
+        if quality is None: return self.encode(model, signal, steps, bar), notes
+        code, = self.encode(model, signal, steps, bar, quality=quality)
+        return model.to_bytes(code), notes | dict(size=code['size'][0].tolist(), step=float(code['step'][0]))
+    def uncoded(self, model, data, notes, most=10**8):
+        "The code of bytes that `encode_file` made. `ValueError` for bytes or notes that fit nothing."
+        size, step = notes.get('size'), notes.get('step')
+        whole = isinstance(size, list) and len(size) == self.axes and all(type(n) is int and n > 0 for n in size)
+        if not whole or math.prod(size) > most: raise ValueError(f'{notes["file"]}: size={size}: no size of a signal')
+        if type(step) is not float or not 1e-9 < step < 1e9: raise ValueError(f'{notes["file"]}: step={step}: no step')
+        try: return model.from_bytes(data, torch.tensor([size]), torch.tensor([step]))
+        except ValueError as error: raise ValueError(f'{notes["file"]}: {error}') from error
     def reconstruct(self, model, signal, scale=1, steps=0, bar=iter):
         "A signal, or the file of one, through the model, `scale` times as fine: `instcomp reconstruct`."
         signal = self.opened(signal)

@@ -21,15 +21,13 @@ def to_local_code(
     steps=0,     # of test-time optimisation
     batch=None,  # not asked: there are no tiles
     bar=iter,    # wraps the list of windows, such as tqdm
-    quality=None,  # 1 to 100: bytes of quantised coefficients; None: numbers
+    quality=None,  # 1 to 100: quantised coefficients, for files; None: numbers
 ):               # yields one code of a batch of one, on the CPU
     "A signal's code. `ValueError` for steps or a quality where there is nothing to refine or to quantise."
     if quality is not None:
         if steps: raise ValueError('--steps refines numbers: leave --quality or --steps out')
         if not model.codec: raise ValueError('this model stores the signal itself: give a model with a codec')
-        code = encode_windows(model, signal, step=model.codec.step(quality), bar=bar)
-        data = torch.frombuffer(bytearray(model.to_bytes(code)), dtype=torch.uint8)[None]  # 1 bytes
-        yield dict(data=data, size=code['size'], step=code['step'])
+        yield encode_windows(model, signal, step=model.codec.step(quality), bar=bar)
     elif not steps: yield encode_windows(model, signal, bar=bar)
     else: yield model.encode(signal[None].to(next(model.parameters()).device), steps)
 
@@ -42,7 +40,6 @@ def from_local_code(
 ):             # (C, *shape) on the CPU, not clamped
     "A code as a signal of any size: enlarged by the field, reduced by averages."
     code = next(iter(codes))
-    if 'data' in code: code = model.from_bytes(code['data'][0].cpu().numpy().tobytes(), code['size'], code['step'])
     out = torch.empty(model.channels, *shape)
     for at, values in decode_windows(model, code, shape, bar=bar): out[(slice(None), *at)] = values
     return out

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from ..data.code_files import check_notes
 from ..data.datasets import data_home
 from ..data.images import write_gif
 from ..data.scenes import CachedScenes, LearnitScenes, SceneSource, centre_square, read_scene
@@ -22,7 +23,7 @@ from ..evaluation.plot import save, show
 from ..geometry.camera import pixels, rays
 from ..geometry.mesh import extract_mesh, mise
 from ..geometry.shapes import PLURALS
-from ..models.codes import code_size
+from ..models.codes import code_size, exactly
 from ..models.ginr import like
 from ..models.radiance import orbit, radiance_model, ray_query, render_views
 from ..schema import share
@@ -210,6 +211,9 @@ class ViewsTask(Task):
         return dict(skipped=list(signal.skipped), angle=angle)
     def encode(self, model, signal, steps=0, bar=iter):
         return [encode_views(model, signal, range(len(signal.images)), steps)]
+    def expects(self, model, about):
+        check_notes(about, dict(angle=(float, 1e-3, 3.14)))
+        return 1
     def decode(self, model, codes, about, scale=1):
-        size = scale*self.config['size']
-        return orbit(model, next(iter(codes)), size=size, angle=about['angle'])['rgb'].cpu()
+        size, (code,) = scale*self.config['size'], exactly(codes, 1)
+        return orbit(model, code, size=size, angle=about['angle'])['rgb'].cpu()
