@@ -19,9 +19,9 @@ NOTEBOOKS = $(sort $(wildcard nbs/*.ipynb nbs/*/*.ipynb))
 help:                ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
 
-demo: $(READY)       ## train the small model for four minutes, score it on photographs it never saw
-	$(INSTCOMP) train image-ipc-tiny --data photos --out $(RUN) --resume
-	$(INSTCOMP) eval $(RUN) --refine 300 --pictures
+demo: $(READY)       ## train a small model for four minutes, enlarge photographs it never saw
+	$(INSTCOMP) train image-local-tiny --data photos --out $(RUN) --resume
+	$(INSTCOMP) eval $(RUN) --pictures
 
 test: lint           ## style, tests, every notebook from top to bottom (20 minutes on two cores)
 	OMP_NUM_THREADS=1 $(PY) -m pytest tests -n 2 --dist loadfile --durations=10 -q

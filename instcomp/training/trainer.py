@@ -193,7 +193,9 @@ def initialise(
     "Let a model fit itself to the data, once, before the first step of a new run."
     if not hasattr(model, 'initialise'): return
     model.initialise(batches)
-    if ema is not None: ema.load_state_dict(model.state_dict())
+    if ema is None: return
+    if hasattr(ema, 'adopt'): ema.adopt(model.state_dict())
+    ema.load_state_dict(model.state_dict())
 
 # %% ../../nbs/training/trainer.ipynb #263b82b5
 def train(
