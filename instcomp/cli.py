@@ -65,6 +65,7 @@ Model = Annotated[str, typer.Option(help='a run folder or shipped weights; defau
 Steps = Annotated[int, typer.Option('--steps', '--refine', min=0, help='of test-time optimisation')]
 Scale = Annotated[float, typer.Option(help='times the original size, any positive number')]
 Size = Annotated[str, typer.Option(help='of the output in pixels, such as 1920x1080; instead of --scale')]
+Quality = Annotated[int, typer.Option(min=1, max=100, help='of codes as bytes; where models make such: 75')]
 
 def _version(asked):
     if asked: print(instcomp.__version__)
@@ -160,7 +161,8 @@ def _times(scale, size):
     "What tasks take: a whole number where it is one, any positive number, or a size (h, w). `ValueError`."
     if size is not None:
         w, found, h = size.lower().partition('x')
-        if not (found and w.isdecimal() and h.isdecimal()): raise ValueError(f'--size {size}: give WxH, such as 1920x1080')
+        if not (found and w.isdecimal() and h.isdecimal()):
+            raise ValueError(f'--size {size}: give WxH, such as 1920x1080')
         if scale != 1: raise ValueError('--size and --scale: give one of them')
         return int(h), int(w)
     if not 0 < scale < 1e9: raise ValueError(f'--scale {scale:g}: give a number above 0')
@@ -172,7 +174,7 @@ def encode_command(
     out: Annotated[Path, typer.Option('-o', '--out', help='the file of codes, such as codes.safetensors')],
     model: Model = None,
     steps: Steps = 0,
-    quality: Annotated[int, typer.Option(min=1, max=100, help='of coded codes; default: 75 where the model has tables')] = None,
+    quality: Quality = None,
     device: Device = 'auto',
 ):
     "Signals to codes: one file that names the model and the hash of its weights."
@@ -184,7 +186,8 @@ def encode_command(
     net = load(model, device)
     task = task_of(net.config)
     if quality is None and getattr(net, 'prior', None) is not None: quality = 75
-    made = (task.encode_file(net, file, steps, quality=quality) for file in progress(_files(files, task.reads)))
+    inputs = progress(_files(files, task.reads))
+    made = (task.encode_file(net, file, steps, quality=quality) for file in inputs)
     def ready(codes):
         if isinstance(codes, bytes): return codes
         return concatenate(map_code(lambda c: c.cpu(), code) for code in codes)

@@ -531,12 +531,12 @@ class LocalCodecSettings(Settings):
     blocks: int = setting(whole(1, 64), 3, 'residual blocks of the encoder; the decoder has one more')
     ranks: list = setting(several(whole(1, 4096), 1, 8), (16, 64), 'how many numbers a cell may have, rising')
     mean: float = setting(ANY, .5, "of the signal's values")
-    steps: list = setting(pair(number(-30, 10)), (-6.5, -1.), "log2 of the quantiser's finest and coarsest step")
+    steps: list = setting(pair(number(-30, 10)), (-6.5, -1.), "log2 of the finest and the coarsest step")
     floor: float = setting(POSITIVE, 1e-6, 'of the squared error whose logarithm is the training loss')
     def check(self, row):
         values = (3 if row.names['task'] == 'image' else 1)*self.cell**row.task.point
         if self.ranks != sorted(set(self.ranks)) or self.ranks[-1] > values:
-            raise wrong('encoder.ranks', self.ranks, f'give rising numbers up to the {values} values of a cell')
+            raise wrong('encoder.ranks', self.ranks, f'give rising numbers up to {values} (values of a cell)')
         if values > 2048: raise wrong('encoder.cell', self.cell, f'{values} values a cell: give up to 2,048')
         if row.size % self.cell: raise wrong('size', row.size, f'give a multiple of encoder.cell={self.cell}')
         if self.steps[0] >= self.steps[1]: raise wrong('encoder.steps', self.steps, 'give the finest first')

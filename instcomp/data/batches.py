@@ -148,7 +148,7 @@ class Folder:
 
 # %% ../../nbs/data/batches.ipynb #9202490e
 class PhotoCrops:
-    "Square crops of pictures kept in memory as bytes: half at their own resolution, half reduced (antialiased)."
+    "Square crops of pictures kept in memory as bytes: half at their own resolution, half reduced."
     epochs = False                                                           # drawn freely: there is no epoch
 
     def __init__(self,
@@ -185,7 +185,7 @@ class PhotoCrops:
 
 # %% ../../nbs/data/batches.ipynb #69abd003
 class CodecCrops:
-    "What `LocalCodec` trains on: a share of each batch for each number of components, the rest to be quantised."
+    "What `LocalCodec` trains on: a share of a batch for each number of components, the rest to be quantised."
     epochs = False
 
     def __init__(self,
@@ -207,7 +207,7 @@ class CodecCrops:
 
 # %% ../../nbs/data/batches.ipynb #5b3cee2e
 class ZoomPairs:
-    "What `LocalField` trains on: pictures reduced by one random factor a batch, and colours between their pixels."
+    "What `LocalField` trains on: pictures reduced by a random factor, and colours between their pixels."
     epochs = False
 
     def __init__(self,
@@ -220,7 +220,7 @@ class ZoomPairs:
     def __len__(self): return len(self.source)
 
     def batch(self, n, size, rng, items=None):
-        "Dict: low (n, 3, size, size) in 8 bits, x (n, k, 2) and their colours high (n, k, 3), cell (n,) in pixels."
+        "Dict: low (n, 3, size, size) in 8 bits, x (n, k, 2), their colours high (n, k, 3), cell (n,)."
         a, b, c = self.scales
         s = rng.uniform(a, b) if rng.random() < .92 else rng.uniform(b, c)
         side = int(round(size*s))

@@ -9,7 +9,15 @@ __all__ = ['SPEECH', 'CODEC', 'FIELD', 'LOCAL_PRESETS', 'local_row']
 from .image import TRAIN
 
 # %% ../../nbs/experiments/local.ipynb #2fab5a72
-def local_row(task, data, size, train, encoder=None, modulator=None, note=''):
+def local_row(
+    task,            # 'image', or a dict for a sound
+    data,            # name of a data set
+    size,            # side of the crops, samples of the windows
+    train,           # dict: what differs from `TRAIN` and the defaults below
+    encoder=None,    # dict: the codec's settings; None: no codec
+    modulator=None,  # dict: the field's settings; None: no field
+    note='',         # one line for people
+):                   # dict
     "One experiment on local codes."
     train = dict(lr=1e-3, betas=[.9, .99], schedule='cosine', warmup=200, clip=1., ema=.999) | train
     row = dict(task=task, data=data, size=size, refine=dict(lr=.03, betas=[.9, .9]), train=TRAIN | train,
@@ -22,14 +30,18 @@ def local_row(task, data, size, train, encoder=None, modulator=None, note=''):
 SPEECH = dict(cell=64, width=192, blocks=5, ranks=[16, 32], mean=0., steps=[-9., -4.], floor=1e-7)
 CODEC, FIELD = dict(steps=12_000, batch=10, lr=6e-4), dict(steps=12_000, batch=8)
 LOCAL_PRESETS = {
-    'image-local-tiny': local_row('image', 'photos', 24, dict(steps=1200, batch=8, lr=2e-3, ema=.99, every=200),
+    'image-local-tiny': local_row('image', 'photos', 24,
+                                  dict(steps=1500, batch=8, lr=2e-3, ema=.99, every=250),
                                   modulator=dict(width=24, blocks=4, hidden=48)),
     'image-local-small': local_row('image', 'photos', 96, dict(steps=20_000, batch=20), {}, {},
                                    'minutes on one GPU'),
     'photos-local': local_row('image', 'folder', 96, CODEC, {}, {}, 'shipped: an hour of one CPU core'),
-    'photos-zoom': local_row('image', 'folder', 32, FIELD, modulator={}, note='shipped: an hour of one CPU core'),
+    'photos-zoom': local_row('image', 'folder', 32, FIELD, modulator={},
+                             note='shipped: an hour of one CPU core'),
     'audio-local-tiny': local_row(dict(name='audio', rate=8000), 'voices', 2048,
-                                  dict(steps=1500, batch=10, every=250, ema=.99), SPEECH | dict(width=48, blocks=2)),
-    'speech-local': local_row(dict(name='audio', rate=16_000), 'folder', 8192, dict(steps=8000, batch=10, lr=6e-4),
-                              SPEECH, note='shipped: half an hour of one CPU core'),
+                                  dict(steps=1500, batch=10, every=250, ema=.99),
+                                  SPEECH | dict(width=48, blocks=2)),
+    'speech-local': local_row(dict(name='audio', rate=16_000), 'folder', 8192,
+                              dict(steps=8000, batch=10, lr=6e-4), SPEECH,
+                              note='shipped: half an hour of one CPU core'),
 }

@@ -28,41 +28,54 @@ FRACTIONS = np.array([20, 51, 90])   # of 1/256: where the predicted mean lies b
 
 # %% ../../nbs/models/entropy.ipynb #9cb07734
 def _both(i, n, s):
-    "Positions i - s and i + s on an axis of n, the other one where one is outside; and whether any is inside."
+    "Positions i - s and i + s on an axis of n, the other one where one is outside; is any inside?"
     a, b = i - s, i + s
     return np.where(a >= 0, a, b) % n, np.where(b < n, b, a) % n, (a >= 0) | (b < n)
 
 # %% ../../nbs/models/entropy.ipynb #05f9d356
+def _axial(y, x, s):
+    "Cells of the lattice of step s with one odd place, and their neighbours above, below, left and right."
+    h, w = y.shape
+    m = (y % s == 0) & (x % s == 0) & ((y//s + x//s) % 2 == 1)
+    i, j = y[m], x[m]
+    u, d, v = _both(i, h, s)
+    l, r, o = _both(j, w, s)
+    n = np.stack([u*w + j, d*w + j, i*w + l, i*w + r])
+    n[:2], n[2:] = np.where(v, n[:2], n[2:]), np.where(o, n[2:], n[:2])
+    return i*w + j, n
+
+# %% ../../nbs/models/entropy.ipynb #05f9d301
+def _diagonal(y, x, s):
+    "Cells of the lattice of step s with two odd places, and their four diagonal neighbours."
+    h, w = y.shape
+    m = (y % (2*s) == s) & (x % (2*s) == s)
+    i, j = y[m], x[m]
+    (u, d, _), (l, r, _) = _both(i, h, s), _both(j, w, s)
+    return i*w + j, np.stack([u*w + l, d*w + r, u*w + r, d*w + l])
+
+# %% ../../nbs/models/entropy.ipynb #05f9d302
 @lru_cache(maxsize=8)
 def _passes(h, w, smooth):
-    "[(kind, cells, their four neighbours known by then or None)]: two passes (a checkerboard), or coarse to fine."
+    "[(kind, cells, their four known neighbours or None)]: two passes (a checkerboard), or coarse to fine."
     y, x = np.mgrid[:h, :w]
-    def axial(s):
-        m = (y % s == 0) & (x % s == 0) & ((y//s + x//s) % 2 == 1)
-        i, j = y[m], x[m]
-        u, d, v = _both(i, h, s)
-        l, r, o = _both(j, w, s)
-        n = np.stack([u*w + j, d*w + j, i*w + l, i*w + r])
-        n[:2], n[2:] = np.where(v, n[:2], n[2:]), np.where(o, n[2:], n[:2])
-        return i*w + j, n
-    def diagonal(s):
-        m = (y % (2*s) == s) & (x % (2*s) == s)
-        i, j = y[m], x[m]
-        (u, d, _), (l, r, _) = _both(i, h, s), _both(j, w, s)
-        return i*w + j, np.stack([u*w + l, d*w + r, u*w + r, d*w + l])
     if smooth:
         out = [(0, np.array([0]), None)]
         for k in range((max(h, w) - 1).bit_length() - 1, -1, -1):
-            out += [(2 + 2*min(k, 2), *diagonal(1 << k)), (1 + 2*min(k, 2), *axial(1 << k))]
-    else: out = [(0, np.flatnonzero((y + x) % 2 == 0), None), (1, *axial(1))]
+            s, kind = 1 << k, 1 + 2*min(k, 2)
+            out += [(kind + 1, *_diagonal(y, x, s)), (kind, *_axial(y, x, s))]
+    else: out = [(0, np.flatnonzero((y + x) % 2 == 0), None), (1, *_axial(y, x, 1))]
     return [p for p in out if len(p[1])]
 
 # %% ../../nbs/models/entropy.ipynb #59de763d
+def _mirrored(n):
+    "Places on an axis of n with one more at each end."
+    return np.abs(n - 1 - np.abs(n - 1 - np.arange(-1, n + 1))) if n > 1 else np.zeros(3, int)
+
+# %% ../../nbs/models/entropy.ipynb #59de7601
 @lru_cache(maxsize=8)
 def _pad(h, w):
     "Rows and columns of a plane with one more at each side, mirrored."
-    f = lambda n: np.abs(n - 1 - np.abs(n - 1 - np.arange(-1, n + 1))) if n > 1 else np.zeros(3, int)
-    return f(h)[:, None], f(w)[None]
+    return _mirrored(h)[:, None], _mirrored(w)[None]
 
 # %% ../../nbs/models/entropy.ipynb #1355b665
 def _nine(x):
@@ -80,6 +93,23 @@ def _four(x):
     return p[1:-1, :-2] + p[1:-1, 2:] + p[:-2, 1:-1] + p[2:, 1:-1]
 
 # %% ../../nbs/models/entropy.ipynb #7c7230f2
+def _predicted(q, seen, k, kind, cells, by, prior, shape):
+    "Predicted means of channel k in the cells, in 1/256."
+    smooth = prior['smooth'].tolist()
+    if k in smooth: mean = _smooth_mean(q, k, kind, cells, by, prior, smooth)
+    elif k < len(prior['mean']): mean = _mean(q, seen, k, kind, cells, by, prior, shape)
+    else: mean = np.zeros(len(cells), np.int64)
+    return mean.clip(-256*LIMIT, 256*LIMIT)
+
+# %% ../../nbs/models/entropy.ipynb #7c723001
+def _context(prior, k, kind, near, extras, fraction):
+    "Which table: four for each bucket of activity, one of them by the fraction of the mean."
+    s = near*int(prior['gain'][k, kind]) >> 6
+    s = s + sum((e*int(v)) >> b for e, v, b in zip(extras, prior['extra'][:, k, kind], (2, 0, 8, 10, 0)))
+    bucket = np.searchsorted(prior['edges'], s, side='right')
+    return (bucket*4 + np.searchsorted(FRACTIONS, np.abs(fraction), side='right')).astype(np.uint8)
+
+# %% ../../nbs/models/entropy.ipynb #7c723002
 def _walk(shape, prior, levels, take, look=None):
     """All values in coding order; take says what each is. -> (C, h·w) integers.
 
@@ -88,29 +118,22 @@ def _walk(shape, prior, levels, take, look=None):
     look(k, kind, cells, extras) sees what the contexts are made from (for fitting)
     """
     C, h, w = shape
-    n = h*w
-    q = np.zeros((C, n), np.int32)
+    q = np.zeros((C, h*w), np.int32)
     live = np.flatnonzero(levels)
-    A = np.zeros((len(live), n), np.float32)        # magnitudes of what was not predicted
-    M = len(prior['mean'])
-    seen = np.zeros((min(prior['mean'].shape[-1], C), n))
-    smooth = prior['smooth'].tolist()
+    A = np.zeros((len(live), h*w), np.float32)      # magnitudes of what was not predicted
+    seen = np.zeros((min(prior['mean'].shape[-1], C), h*w))
     for a, k in enumerate(live.tolist()):
         t = (prior['near'][:, k, live[:a]].astype(np.float32) @ A[:a]).astype(np.int64)   # exact: below 2^24
-        near = (t[0] + _four(t[1].reshape(h, w)).ravel()//4)
-        gone = np.zeros(n, np.int64)
-        for kind, cells, by in _passes(h, w, k in smooth):
-            if k in smooth: mean = _smooth_mean(q, k, kind, cells, by, prior, smooth)
-            elif k < M: mean = _mean(q, seen, k, kind, cells, by, prior, (h, w))
-            else: mean = np.zeros(len(cells), np.int64)
-            mean = mean.clip(-256*LIMIT, 256*LIMIT)
+        near = t[0] + _four(t[1].reshape(h, w)).ravel()//4
+        gone = np.zeros(h*w, np.int64)
+        for kind, cells, by in _passes(h, w, k in prior['smooth'].tolist()):
+            mean = _predicted(q, seen, k, kind, cells, by, prior, (h, w))
             m = (mean + 128) >> 8
             f = mean - (m << 8)
             extras = _extras(q[k], gone, by, mean, levels[k], prior['levels'])
             if look: look(k, kind, cells, extras)
-            s = (near[cells]*int(prior['gain'][k, kind]) >> 6) + sum((e*int(v)) >> b for e, v, b in zip(extras, prior['extra'][:, k, kind], (2, 0, 8, 10, 0)))
-            context = np.searchsorted(prior['edges'], s, side='right')*4 + np.searchsorted(FRACTIONS, np.abs(f), side='right')
-            v = take(k, cells, context.astype(np.uint8), m, np.where(f < 0, -1, 1))
+            context = _context(prior, k, kind, near[cells], extras, f)
+            v = take(k, cells, context, m, np.where(f < 0, -1, 1))
             q[k, cells] = v
             gone[cells] = np.minimum(np.abs(v - m), CAP)
         A[a] = gone
@@ -122,7 +145,9 @@ def _mean(q, seen, k, kind, cells, by, prior, shape):
     "Predicted mean (in 1/256) from the nine places around in earlier channels and the four in this one."
     j = min(k, len(seen))
     out = np.zeros(len(cells), np.int64)
-    if j: out += _nine((prior['mean'][k, kind, :, :j].astype(float) @ seen[:j]).reshape(9, *shape)).ravel()[cells].astype(np.int64)
+    if j:
+        planes = prior['mean'][k, kind, :, :j].astype(float) @ seen[:j]                # exact: below 2^53
+        out += _nine(planes.reshape(9, *shape)).ravel()[cells].astype(np.int64)
     if by is not None:
         v, o = q[k][by].astype(np.int64), prior['own'][k].astype(np.int64)
         out += (v[0] + v[1])*o[0] + (v[2] + v[3])*o[1]
@@ -139,6 +164,7 @@ def _smooth_features(q, k, cells, by, smooth):
 
 # %% ../../nbs/models/entropy.ipynb #350410e9
 def _smooth_mean(q, k, kind, cells, by, prior, smooth):
+    "Predicted mean (in 1/256) of a smooth channel."
     if by is None: return np.zeros(len(cells), np.int64)
     F = _smooth_features(q, k, cells, by, smooth)
     return prior['smooth_mean'][smooth.index(k), kind, :len(F)].astype(np.int64) @ F
@@ -177,12 +203,14 @@ def _residuals(s, raw):
 
 # %% ../../nbs/models/entropy.ipynb #0ee6cc29
 def _models(table):
-    "Counts -> the range coder's models; float64 holds the integers exactly, so every processor gets the same."
+    "Counts -> the range coder's models; float64 holds whole numbers exactly: the same on every processor."
     return [_model.Categorical(t.astype(np.float64), perfect=False) for t in table]
 
 # %% ../../nbs/models/entropy.ipynb #cec66d7e
 @lru_cache(maxsize=None)
-def _raw(bits): return _model.Uniform(1 << bits)
+def _raw(bits):
+    "The range coder's model of raw bits."
+    return _model.Uniform(1 << bits)
 
 # %% ../../nbs/models/entropy.ipynb #b0823363
 def _runs(c):
@@ -199,11 +227,51 @@ def _levels_of(q):
     return np.where(m > 0, np.clip(np.round(np.log2(np.maximum(m, 1e-9))) + 15, 1, LEVELS - 1), 0).astype(int)
 
 # %% ../../nbs/models/entropy.ipynb #c322b7ab
-def _before(a, b): return (a + b + 1) >> 1
+def _before(a, b):
+    "Which table codes a level after the levels a and b."
+    return (a + b + 1) >> 1
+
+# %% ../../nbs/models/entropy.ipynb #c322b701
+def _write_levels(out, levels, prior):
+    "Each level by the two before."
+    models, a, b = _models(prior['level_table']), 0, 0
+    for level in levels.tolist():
+        out.encode(level, models[_before(a, b)])
+        a, b = b, level
+
+# %% ../../nbs/models/entropy.ipynb #c322b702
+def _read_levels(src, n, prior):
+    "The n levels that _write_levels wrote."
+    models, levels, a, b = _models(prior['level_table']), [], 0, 0
+    for _ in range(n):
+        levels.append(int(src.decode(models[_before(a, b)])))
+        a, b = b, levels[-1]
+    return np.array(levels)
 
 # %% ../../nbs/models/entropy.ipynb #79be6eb3
-def compress(q, prior):
-    "Integers (C, h, w) or (C, n), each at most 2^20 in magnitude -> bytes."
+def _writer(out, v, prior):
+    "A `take` that writes the values v (C, n) to a range encoder."
+    models = _models(prior['table'])
+    def take(k, cells, context, mean, flip):
+        x = v[k, cells].astype(np.int64)
+        s, bits, raw = _symbols((x - mean)*flip)
+        order, runs = _runs(context)
+        s = s[order]
+        for c, i, j in runs: out.encode(s[i:j], models[c])
+        if bits.any():
+            order, runs = _runs(bits)
+            raw = raw[order].astype(np.int32)
+            for c, i, j in runs:
+                if c: out.encode(raw[i:j], _raw(c))
+        return x
+    return take
+
+# %% ../../nbs/models/entropy.ipynb #79be6e01
+def compress(
+    q,      # integers (C, h, w) or (C, n), each at most 2^20 in magnitude
+    prior,  # tables for C channels, as `fit_prior` makes them
+):          # bytes; they do not hold the shape
+    "Whole numbers on a grid as few bytes. `ValueError` for too large a number or another number of channels."
     q = np.asarray(q)
     shape = _shape(q.shape)
     if q.size and np.abs(q.astype(np.int64)).max() > LIMIT: raise ValueError('a value is larger than 2^20')
@@ -212,73 +280,56 @@ def compress(q, prior):
     out = _queue.RangeEncoder()
     if v.size:
         levels = _levels_of(v)
-        models, a, b = _models(prior['level_table']), 0, 0
-        for l in levels.tolist():
-            out.encode(l, models[_before(a, b)])
-            a, b = b, l
-        models = _models(prior['table'])
-        def take(k, cells, context, mean, flip):
-            x = v[k, cells].astype(np.int64)
-            s, bits, raw = _symbols((x - mean)*flip)
-            order, runs = _runs(context)
-            s = s[order]
-            for c, i, j in runs: out.encode(s[i:j], models[c])
-            if bits.any():
-                order, runs = _runs(bits)
-                raw = raw[order].astype(np.int32)
-                for c, i, j in runs:
-                    if c: out.encode(raw[i:j], _raw(c))
-            return x
-        _walk(shape, prior, levels, take)
+        _write_levels(out, levels, prior)
+        _walk(shape, prior, levels, _writer(out, v, prior))
     body = out.get_compressed().astype('<u4').tobytes().rstrip(b'\0')
     return _sum(shape, body) + body
 
 # %% ../../nbs/models/entropy.ipynb #17ed38a0
-def decompress(data, shape, prior):
-    "Bytes -> the integers that compress got, of that shape."
+def decompress(
+    data,   # bytes that `compress` made
+    shape,  # of its grid: (C, h, w) or (C, n)
+    prior,  # the same tables
+):          # the same integers, int32
+    "A grid from its bytes. `ValueError` if they are truncated, damaged or of another shape."
     full = _shape(shape)
     _check(full, prior)
     body = bytes(data[2:])
-    if len(data) < 2 or _sum(full, body) != bytes(data[:2]): raise ValueError('coded data: truncated, damaged or of another shape')
+    if len(data) < 2 or _sum(full, body) != bytes(data[:2]):
+        raise ValueError('coded data: truncated, damaged or of another shape')
     if not np.prod(full): return np.zeros(shape, np.int32)
     src = _queue.RangeDecoder(np.frombuffer(body + bytes(-len(body) % 4), '<u4').astype(np.uint32))
-    try: return _read(src, full, prior).reshape(shape)
+    try:
+        levels = _read_levels(src, full[0], prior)
+        return _walk(full, prior, levels, _reader(src, prior)).reshape(shape)
     except AssertionError: raise ValueError('coded data: not what this model writes') from None
 
 # %% ../../nbs/models/entropy.ipynb #c2bb1517
-def _read(src, shape, prior):
-    models, levels, a, b = _models(prior['level_table']), [], 0, 0
-    for _ in range(shape[0]):
-        levels.append(int(src.decode(models[_before(a, b)])))
-        a, b = b, levels[-1]
+def _read_raw(src, bits):
+    "Raw bits, sorted as _writer wrote them; 0 if there are none."
+    if not bits.any(): return 0
+    order, runs = _runs(bits)
+    raw = np.zeros(len(bits), np.int64)
+    for c, i, j in runs:
+        if c: raw[order[i:j]] = src.decode(_raw(c), j - i)
+    return raw
+
+# %% ../../nbs/models/entropy.ipynb #c2bb1501
+def _reader(src, prior):
+    "A `take` that reads from a range decoder; AssertionError, as the decoder's own, for impossible values."
     models = _models(prior['table'])
     def take(k, cells, context, mean, flip):
         order, runs = _runs(context)
         s = np.empty(len(cells), np.int32)
         s[order] = np.concatenate([src.decode(models[c], j - i) for c, i, j in runs])
-        bits, raw = _bits_of(s), 0
-        if bits.any():
-            order, runs = _runs(bits)
-            raw = np.zeros(len(cells), np.int64)
-            for c, i, j in runs:
-                if c: raw[order[i:j]] = src.decode(_raw(c), j - i)
-        v = mean + flip*_residuals(s, raw)
+        v = mean + flip*_residuals(s, _read_raw(src, _bits_of(s)))
         if len(v) and np.abs(v).max() > LIMIT: raise AssertionError
         return v
-    return _walk(shape, prior, np.array(levels), take)
+    return take
 
 # %% ../../nbs/models/entropy.ipynb #8f3d8f67
-def quantise(z, prior, weight=.1, theta=.4):
-    """Real numbers in units of the step -> integers that are cheap for their error.
-
-    z         (C, h, w) or (C, n)
-    weight    squared steps that a bit is worth; 0: plain rounding
-    theta     of the first guess (only its levels are used)
-    """
-    z = np.asarray(z, np.float32)
-    shape = _shape(z.shape)
-    _check(shape, prior)
-    v = z.reshape(shape[0], -1).clip(-LIMIT, LIMIT)
+def _cheapest(v, prior, weight):
+    "A `take` that chooses, for real numbers v (C, n), integers of least squared error + weight * bits."
     cost = _costs(prior)
     def take(k, cells, context, mean, flip):
         x = v[k, cells]
@@ -289,13 +340,29 @@ def quantise(z, prior, weight=.1, theta=.4):
             d = (x - c)**2 + weight*cost[context, s]
             best, least = np.where(d < least, c, best), np.minimum(d, least)
         return best
+    return take
+
+# %% ../../nbs/models/entropy.ipynb #8f3d8f01
+def quantise(
+    z,          # real numbers (C, h, w) or (C, n), in units of the step
+    prior,      # tables for C channels, as `fit_prior` makes them
+    weight=.1,  # squared steps that a bit is worth; 0: plain rounding
+    theta=.4,   # rounding of the first guess: only its levels are used
+):              # integers of the same shape, int32
+    "Whole numbers that are cheap for their error."
+    z = np.asarray(z, np.float32)
+    shape = _shape(z.shape)
+    _check(shape, prior)
+    v = z.reshape(shape[0], -1).clip(-LIMIT, LIMIT)
     first = (np.floor(np.abs(v) + theta)*np.sign(v)).astype(np.int32)
-    return _walk(shape, prior, _levels_of(first), take).reshape(z.shape) if z.size else first.reshape(z.shape)
+    if not z.size: return first.reshape(z.shape)
+    return _walk(shape, prior, _levels_of(first), _cheapest(v, prior, weight)).reshape(z.shape)
 
 # %% ../../nbs/models/entropy.ipynb #931face2
 def _costs(prior):
     "Bits of each symbol in each context."
-    return (16 - np.log2(prior['table'].astype(float)) + _bits_of(np.arange(SYMBOLS))).astype(np.float32)
+    bits = 16 - np.log2(prior['table'].astype(float)) + _bits_of(np.arange(SYMBOLS))
+    return bits.astype(np.float32)
 
 # %% ../../nbs/models/entropy.ipynb #a96c7551
 def _shape(shape):
@@ -307,7 +374,9 @@ def _shape(shape):
 
 # %% ../../nbs/models/entropy.ipynb #9235eb50
 def _check(shape, prior):
-    if shape[0] != len(prior['gain']): raise ValueError(f"this model codes {len(prior['gain'])} channels, not {shape[0]}")
+    "ValueError for another number of channels than the tables have."
+    n = len(prior['gain'])
+    if shape[0] != n: raise ValueError(f'this model codes {n} channels, not {shape[0]}')
 
 # %% ../../nbs/models/entropy.ipynb #db6e4361
 def _sum(shape, body):
@@ -315,26 +384,34 @@ def _sum(shape, body):
     return (zlib.crc32(body, zlib.crc32(repr(tuple(shape)).encode())) & 0xffff).to_bytes(2, 'little')
 
 # %% ../../nbs/models/entropy.ipynb #4afcf818
-def fit_prior(grids, steps=1200, cells=400, seed=0, log=None):
-    """Grids of integers, as coded later -> the integer arrays that compress and decompress need.
+def _empty(C, smooth):
+    "Arrays of a prior for C channels, before anything is learned."
+    M, J, n = min(C, MEANS), min(C, SEEN), len(smooth)
+    levels = FINE*2.**(np.arange(1, LEVELS) - 15)
+    edges = FINE*2.**(np.arange(-26, 25)/3 - 1/6)                                  # third octaves
+    return dict(smooth=np.array(smooth, np.int16), mean=np.zeros((M, 2, 9, J), np.int16),
+                own=np.zeros((M, 2), np.int16), smooth_mean=np.zeros((n, KINDS, 2 + 2*n), np.int16),
+                near=np.zeros((2, C, C), np.uint16), gain=np.full((C, KINDS), 64, np.uint16),
+                extra=np.zeros((5, C, KINDS), np.uint16),
+                levels=np.concatenate([[0], np.round(levels)]).astype(np.int32),
+                edges=np.unique(np.round(edges)).astype(np.int32))
 
-    grids    list of (C, h, w) or (C, n): crops of 32 x 32 cells or so, at the steps that will be used
-    steps    of gradient descent on the weights of the contexts
-    cells    at most so many places of a grid, for these weights
-    log      print, for one
-    """
+# %% ../../nbs/models/entropy.ipynb #4afcf801
+def fit_prior(
+    grids,       # list of integers (C, h, w) or (C, n): crops of some 32 x 32 cells, at the steps of use
+    steps=1200,  # of gradient descent on the weights of the contexts
+    cells=400,   # at most so many places of a grid, for these weights
+    seed=0,      # of the places
+    log=None,    # print, for one
+):               # dict of integer arrays
+    "What `compress` and `decompress` need to know of such grids."
     say = log or (lambda *a: None)
     rng = np.random.default_rng(seed)
     grids = [np.asarray(g).reshape(_shape(g.shape)).astype(np.int32) for g in grids]
     C = len(grids[0])
-    M, J = min(C, MEANS), min(C, SEEN)
-    smooth = _find_smooth(grids, M)
+    smooth = _find_smooth(grids, min(C, MEANS))
     say(f'{len(grids)} grids of {C} channels; smooth: {smooth}')
-    p = dict(smooth=np.array(smooth, np.int16), mean=np.zeros((M, 2, 9, J), np.int16), own=np.zeros((M, 2), np.int16),
-        smooth_mean=np.zeros((len(smooth), KINDS, 2 + 2*len(smooth)), np.int16),
-        near=np.zeros((2, C, C), np.uint16), gain=np.full((C, KINDS), 64, np.uint16), extra=np.zeros((5, C, KINDS), np.uint16),
-        levels=np.concatenate([[0], np.round(FINE*2.**(np.arange(1, LEVELS) - 15))]).astype(np.int32),
-        edges=np.unique(np.round(FINE*2.**(np.arange(-26, 25)/3 - 1/6))).astype(np.int32))
+    p = _empty(C, smooth)
     _fit_means(grids, p, say)
     _fit_activity(grids, p, steps, cells, rng, say)
     _fit_tables(grids, p)
@@ -344,11 +421,13 @@ def fit_prior(grids, steps=1200, cells=400, seed=0, log=None):
 def _find_smooth(grids, M):
     "Channels that their four neighbours predict well: half of the variance or more."
     w = [1/(1 + np.abs(g[1:M]).mean()) if M > 1 else 1. for g in grids]
+    two = lambda x: np.roll(x, 1, 1) + np.roll(x, -1, 1)                            # on a line
+    four = lambda x: _four(x.astype(np.int64))
+    around = two if grids[0].shape[1] == 1 else four
     out = []
     for k in range(min(M, 16)):
         a = np.concatenate([g[k].ravel()*s for g, s in zip(grids, w)])
-        b = np.concatenate([_four(g[k].astype(np.int64)).ravel()*s for g, s in zip(grids, w)])
-        if grids[0].shape[1] == 1: b = np.concatenate([(np.roll(g[k], 1, 1) + np.roll(g[k], -1, 1)).ravel()*s for g, s in zip(grids, w)])
+        b = np.concatenate([around(g[k]).ravel()*s for g, s in zip(grids, w)])
         if a @ b > .7*np.sqrt((a @ a)*(b @ b) + 1e-9): out.append(k)
     return out
 
@@ -359,78 +438,118 @@ def _solve(G, c):
     return np.clip(np.round(np.linalg.solve(G, c)*256), -4096, 4096)
 
 # %% ../../nbs/models/entropy.ipynb #e38a19d3
-def _fit_means(grids, p, say):
-    "Least squares, a place's weight falling with its activity."
-    M, _, _, J = p['mean'].shape
-    smooth = p['smooth'].tolist()
-    sums = {}                                                # products, summed over grids
+def _smooth_sums(add, q, f, shape, smooth):
+    "Products of a smooth channel's features and value, for each kind of pass."
+    for k, i in enumerate(smooth):
+        for kind, cells, by in _passes(*shape, True)[1:]:
+            features = _smooth_features(q, i, cells, by, smooth)
+            X = np.concatenate([features, q[i][None, cells]]).astype(np.float32)
+            add(('smooth', k, kind), (X*f[cells]) @ X.T)
+
+# %% ../../nbs/models/entropy.ipynb #e38a1901
+def _plain_sums(add, q, N, f, shape):
+    "Products of the nine places N around in earlier channels, the own neighbours and the values q (M, n)."
+    for kind, cells, by in _passes(*shape, False):
+        X, y, u = N[:, cells], q[:, cells].astype(np.float32), f[cells]
+        if by is None: own = np.zeros((2, len(q), len(cells)), np.float32)
+        else: own = np.stack([q[:, by[i]] + q[:, by[i + 1]] for i in (0, 2)]).astype(np.float32)
+        T = np.concatenate([own, y[None]])                   # 3 M n: two sums of own neighbours, the value
+        add((kind, 'xx'), (X*u) @ X.T)
+        add((kind, 'xt'), np.einsum('xn,akn->kxa', X*u, T, optimize=True))
+        add((kind, 'tt'), np.einsum('akn,bkn->kab', T*u, T))
+
+# %% ../../nbs/models/entropy.ipynb #e38a1902
+def _mean_sums(grids, M, J, smooth):
+    "Products summed over grids, a place's weight falling with its activity."
+    sums = {}
     def add(key, x): sums[key] = sums.get(key, 0) + x.astype(float)
     for g in grids:
         C, h, w = g.shape
         q = g.reshape(C, -1)
         r, c = _pad(h, w)
         P = g[:J][:, r, c].astype(np.float32)
-        N = np.stack([P[:, i:i + h, j:j + w].reshape(J, -1) for i in range(3) for j in range(3)], 1).reshape(9*J, -1)
-        f = (1/(1 + _four(np.minimum(np.abs(g[1:M]), CAP).sum(0)).ravel()/50)**1.5).astype(np.float32)
-        for k in range(len(smooth)):
-            for kind, cells, by in _passes(h, w, True)[1:]:
-                X = np.concatenate([_smooth_features(q, smooth[k], cells, by, smooth), q[smooth[k]][None, cells]]).astype(np.float32)
-                add(('smooth', k, kind), (X*f[cells]) @ X.T)
-        for kind, cells, by in _passes(h, w, False):
-            X, y, u = N[:, cells], q[:M][:, cells].astype(np.float32), f[cells]
-            own = np.zeros((2, M, len(cells)), np.float32) if by is None else np.stack([q[:M][:, by[0]] + q[:M][:, by[1]], q[:M][:, by[2]] + q[:M][:, by[3]]]).astype(np.float32)
-            T = np.concatenate([own, y[None]])               # 3 M n: two sums of own neighbours, the value
-            add((kind, 'xx'), (X*u) @ X.T)
-            add((kind, 'xt'), np.einsum('xn,akn->kxa', X*u, T, optimize=True))
-            add((kind, 'tt'), np.einsum('akn,bkn->kab', T*u, T))
-    for k, i in enumerate(smooth):
+        N = np.stack([P[:, i:i + h, j:j + w].reshape(J, -1) for i in range(3) for j in range(3)], 1)
+        busy = _four(np.minimum(np.abs(g[1:M]), CAP).sum(0)).ravel()
+        f = (1/(1 + busy/50)**1.5).astype(np.float32)
+        _smooth_sums(add, q, f, (h, w), smooth)
+        _plain_sums(add, q[:M], N.reshape(9*J, -1), f, (h, w))
+    return sums
+
+# %% ../../nbs/models/entropy.ipynb #e38a1903
+def _mean_weights(sums, k, kind, j):
+    "Weights of channel k's 9 j places in earlier channels and of its own known neighbours."
+    xx, xt, tt = sums[kind, 'xx'][:9*j, :9*j], sums[kind, 'xt'][k, :9*j], sums[kind, 'tt'][k]
+    n = 2*kind
+    G = np.block([[xx, xt[:, :n]], [xt[:, :n].T, tt[:n, :n]]])
+    b = _solve(G, np.concatenate([xt[:, 2], tt[:n, 2]])) if len(G) else np.zeros(0)
+    return b[:9*j].reshape(-1, 9).T, b[9*j:]
+
+# %% ../../nbs/models/entropy.ipynb #e38a1904
+def _fit_means(grids, p, say):
+    "Least squares for the means."
+    M, _, _, J = p['mean'].shape
+    smooth = p['smooth'].tolist()
+    sums = _mean_sums(grids, M, J, smooth)
+    for k in range(len(smooth)):
         for kind in range(1, KINDS):
-            if ('smooth', k, kind) in sums:
-                G = sums['smooth', k, kind]
-                p['smooth_mean'][k, kind, :len(G) - 1] = _solve(G[:-1, :-1], G[:-1, -1])
+            if ('smooth', k, kind) not in sums: continue
+            G = sums['smooth', k, kind]
+            p['smooth_mean'][k, kind, :len(G) - 1] = _solve(G[:-1, :-1], G[:-1, -1])
     for k in range(M):
-        j = 9*min(k, J)
+        j = min(k, J)
         for kind in (0, 1):
             if k in smooth or (kind, 'xx') not in sums: continue
-            xx, xt, tt = sums[kind, 'xx'][:j, :j], sums[kind, 'xt'][k, :j], sums[kind, 'tt'][k]
-            n = 2*kind
-            G = np.block([[xx, xt[:, :n]], [xt[:, :n].T, tt[:n, :n]]])
-            if not len(G): continue
-            b = _solve(G, np.concatenate([xt[:, 2], tt[:n, 2]]))
-            p['mean'][k, kind, :, :j//9] = b[:j].reshape(-1, 9).T
-            if kind: p['own'][k] = b[j:]
+            p['mean'][k, kind, :, :j], own = _mean_weights(sums, k, kind, j)
+            if kind: p['own'][k] = own
     say('means fitted')
 
 # %% ../../nbs/models/entropy.ipynb #1f83efeb
-def _fit_activity(grids, p, steps, cells, rng, say):
-    "Weights >= 0 of what predicts a residual's magnitude: the likelihood of a geometric distribution, by Adam."
-    A, N, R, E, K = _examples(grids, p, cells, rng)
-    C = A.shape[1]
+def _adam(params, grads, moments, t, lr):
+    "One step of Adam on arrays that stay >= 0, in place."
+    for v, m, G in zip(params, moments, grads):
+        m[0], m[1] = .9*m[0] + .1*G, .99*m[1] + .01*G*G
+        v -= (lr*(m[0]/(1 - .9**(t + 1)))/(np.sqrt(m[1]/(1 - .99**(t + 1))) + 1e-8)).astype(np.float32)
+        np.maximum(v, 0, out=v)
+
+# %% ../../nbs/models/entropy.ipynb #1f83ef01
+def _activity_grads(params, a, n4, r, k, ex, mask):
+    "Bits a place of a geometric distribution whose mean is the activity, and its gradients."
+    W, e, g = params
+    C = a.shape[1]
+    ch = np.arange(C)[None]
+    ge = g[ch, k]
+    base = a @ W[0] + n4 @ W[1]
+    S = np.maximum(base*ge + sum(x*v[ch, k] for x, v in zip(ex, e)), 1/512)
+    bits = lambda: ((r + 1)*np.log1p(S) - r*np.log(S)).sum(1).mean()/np.log(2)
+    D = ((r + 1)/(1 + S) - r/S)/len(a)
+    B = D*ge
+    dW = np.stack([a.T @ B, n4.T @ B])*mask
+    at = lambda x: np.bincount((ch*KINDS + k).ravel(), x.ravel(), C*KINDS).reshape(C, KINDS)
+    return bits, (dW, np.stack([at(D*x) for x in ex]), at(D*base))
+
+# %% ../../nbs/models/entropy.ipynb #1f83ef02
+def _first_weights(C):
+    "Where the descent starts: W (2, C, C), e (5, C, kinds), g (C, kinds); and which of W may differ from 0."
     d = np.arange(C)[None] - np.arange(C)[:, None]
     mask = (d > 0).astype(np.float32)
     W = np.stack([.15/np.maximum(d, 1), .05/np.maximum(d, 1)]).astype(np.float32)*mask
-    e = np.ones((5, C, KINDS), np.float32)*np.array([.05, .02, .05, .3, .002], np.float32)[:, None, None]
-    g = np.ones((C, KINDS), np.float32)
-    params, moments, ch = [W, e, g], [[0, 0] for _ in range(3)], np.arange(C)[None]
-    lr0 = 3e-3
+    e = np.array([.05, .02, .05, .3, .002], np.float32)[:, None, None]
+    return [W, np.ones((5, C, KINDS), np.float32)*e, np.ones((C, KINDS), np.float32)], mask
+
+# %% ../../nbs/models/entropy.ipynb #1f83ef03
+def _fit_activity(grids, p, steps, cells, rng, say):
+    "Weights >= 0 of what predicts a residual's magnitude: a geometric distribution's likelihood, by Adam."
+    A, N, R, E, K = _examples(grids, p, cells, rng)
+    params, mask = _first_weights(A.shape[1])
+    moments = [[0, 0] for _ in params]
     for t in range(steps):
         i = rng.integers(len(A), size=min(2048, len(A)))
-        a, n4, r, k = A[i].astype(np.float32), N[i].astype(np.float32)*.25, R[i].astype(np.float32), K[i].astype(int)
-        ex = E[:, i].astype(np.float32)
-        ge = g[ch, k]
-        base = a @ W[0] + n4 @ W[1]
-        S = np.maximum(base*ge + sum(x*v[ch, k] for x, v in zip(ex, e)), 1/512)
-        if t % 200 == 0 or t == steps - 1: say(f'step {t}: {((r + 1)*np.log1p(S) - r*np.log(S)).sum(1).mean()/np.log(2):.2f} bits a place')
-        D = ((r + 1)/(1 + S) - r/S)/len(i)
-        B = D*ge
-        dW = np.stack([a.T @ B, n4.T @ B])*mask
-        at = lambda x: np.bincount((ch*KINDS + k).ravel(), x.ravel(), C*KINDS).reshape(C, KINDS)
-        grads = dW, np.stack([at(D*x) for x in ex]), at(D*base)
-        lr = lr0*min(1, (t + 1)/50)*(.5 + .5*np.cos(np.pi*t/steps)) + 1e-5
-        for v, m, G in zip(params, moments, grads):
-            m[0], m[1] = .9*m[0] + .1*G, .99*m[1] + .01*G*G
-            v -= (lr*(m[0]/(1 - .9**(t + 1)))/(np.sqrt(m[1]/(1 - .99**(t + 1))) + 1e-8)).astype(np.float32)
-            np.maximum(v, 0, out=v)
+        a, n4, r, ex = (x.astype(np.float32) for x in (A[i], N[i], R[i], E[:, i]))
+        bits, grads = _activity_grads(params, a, n4*.25, r, K[i].astype(int), ex, mask)
+        if t % 200 == 0 or t == steps - 1: say(f'step {t}: {bits():.2f} bits a place')
+        lr = 3e-3*min(1, (t + 1)/50)*(.5 + .5*np.cos(np.pi*t/steps)) + 1e-5
+        _adam(params, grads, moments, t, lr)
+    W, e, g = params
     W = np.round(W*FINE)
     W *= np.minimum(1, 60000/np.maximum(W.sum(1, keepdims=True), 1))        # sums stay exact in float32
     p['near'][:] = np.floor(W).transpose(0, 2, 1)
@@ -438,23 +557,32 @@ def _fit_activity(grids, p, steps, cells, rng, say):
     p['extra'][:] = np.minimum(np.round(e*FINE), 65535)
 
 # %% ../../nbs/models/entropy.ipynb #0f346566
+def _activity_of(q, p):
+    "Of each place of a grid: magnitude A, its neighbours' sum N, residual R, extras E, kind of pass K."
+    C, h, w = q.shape
+    v = q.reshape(C, -1)
+    K, R = np.zeros((C, h*w), np.int8), np.zeros((C, h*w), np.float32)
+    E = np.zeros((5, C, h*w), np.float32)
+    def take(k, c, context, mean, flip):
+        R[k, c] = np.abs(v[k, c] - mean)
+        return v[k, c].astype(np.int64)
+    def look(k, kind, c, extras):
+        K[k, c] = kind
+        for j, (x, s) in enumerate(zip(extras, (.25, 1, 1/256, 1/FINE, 1))): E[j, k, c] = x*s
+    _walk(q.shape, p, _levels_of(v), take, look)
+    A = np.minimum(R, CAP)
+    N = np.stack([_four(a.reshape(h, w)).ravel() for a in A])
+    return A, N, np.minimum(R, 60000), E, K
+
+# %% ../../nbs/models/entropy.ipynb #0f346501
 def _examples(grids, p, cells, rng):
-    "Random places: magnitudes A and their neighbours' sums N, residuals R, extras E, kinds of pass K, each (places, C)."
+    "What _activity_of says of random places of all grids, each (places, C); extras (5, places, C)."
     out = [], [], [], [], []
     for q in grids:
-        C, h, w = q.shape
-        v, i = q.reshape(C, -1), rng.permutation(h*w)[:cells]
-        K, E, R = np.zeros((C, h*w), np.int8), np.zeros((5, C, h*w), np.float32), np.zeros((C, h*w), np.float32)
-        def take(k, c, context, mean, flip): R[k, c] = np.abs(v[k, c] - mean); return v[k, c].astype(np.int64)
-        def look(k, kind, c, extras):
-            K[k, c] = kind
-            for j, (x, s) in enumerate(zip(extras, (.25, 1, 1/256, 1/FINE, 1))): E[j, k, c] = x*s
-        _walk(q.shape, p, _levels_of(v), take, look)
-        A = np.minimum(R, CAP)
-        N = np.stack([_four(a.reshape(h, w)).ravel() for a in A])
-        for o, x in zip(out, (A, N, np.minimum(R, 60000), E, K)): o.append(x[..., i].swapaxes(-1, -2).astype(np.int8 if x is K else np.float16))
-    A, N, R, E, K = out
-    return np.concatenate(A), np.concatenate(N), np.concatenate(R), np.concatenate(E, 1), np.concatenate(K)
+        i = rng.permutation(q[0].size)[:cells]
+        for o, x in zip(out, _activity_of(q, p)):
+            o.append(x[..., i].swapaxes(-1, -2).astype(np.int8 if x.dtype == np.int8 else np.float16))
+    return [np.concatenate(x, -2) for x in out]
 
 # %% ../../nbs/models/entropy.ipynb #404d7af3
 def _counts(p):
@@ -465,28 +593,38 @@ def _counts(p):
     return n.astype(np.uint16)
 
 # %% ../../nbs/models/entropy.ipynb #ce1793ac
-def _fit_tables(grids, p):
-    "Counts of symbols in each context, smoothed by the geometric distribution; counts of levels."
-    contexts = 4*(len(p['edges']) + 1)
+def _histograms(grids, p, contexts):
+    "Counts of symbols in each context (contexts, SYMBOLS), of levels after levels (LEVELS, LEVELS)."
     H, L = np.zeros(contexts*SYMBOLS), np.zeros((LEVELS, LEVELS))
     for q in grids:
         v = q.reshape(len(q), -1)
         levels = _levels_of(v)
         a = b = 0
-        for l in levels.tolist():
-            L[_before(a, b), l] += 1
-            a, b = b, l
-        def take(k, cells, context, mean, flip):
+        for level in levels.tolist():
+            L[_before(a, b), level] += 1
+            a, b = b, level
+        def take(k, cells, context, mean, flip, v=v):
             x = v[k, cells].astype(np.int64)
-            H[:] += np.bincount(context.astype(int)*SYMBOLS + _symbols((x - mean)*flip)[0], minlength=len(H))
+            at = context.astype(int)*SYMBOLS + _symbols((x - mean)*flip)[0]
+            H[:] += np.bincount(at, minlength=len(H))
             return x
         _walk(q.shape, p, levels, take)
-    S = np.concatenate([[p['edges'][0]*.7], p['edges']*1.12])/FINE
+    return H.reshape(contexts, SYMBOLS), L
+
+# %% ../../nbs/models/entropy.ipynb #ce179301
+def _geometric(edges):
+    "Probabilities of symbols (contexts, SYMBOLS) if residuals are geometric, their mean the bucket's middle."
+    S = np.concatenate([[edges[0]*.7], edges*1.12])/FINE
     r = np.concatenate([np.arange(-SMALL, SMALL + 1), _residuals(np.arange(2*SMALL + 1, SYMBOLS), 0)])
     width = 2.**_bits_of(np.arange(SYMBOLS))
     rho = (S/(1 + S))[:, None]
     geo = rho**np.abs(r)*width + 1e-7*width/(1. + np.abs(r))**2
-    geo = np.repeat(geo/geo.sum(1, keepdims=True), 4, 0)
-    p['table'] = _counts(H.reshape(contexts, SYMBOLS) + 20*geo)
+    return np.repeat(geo/geo.sum(1, keepdims=True), 4, 0)
+
+# %% ../../nbs/models/entropy.ipynb #ce179302
+def _fit_tables(grids, p):
+    "Counts of symbols in each context, smoothed by the geometric distribution; counts of levels."
+    H, L = _histograms(grids, p, 4*(len(p['edges']) + 1))
+    p['table'] = _counts(H + 20*_geometric(p['edges']))
     d = np.abs(np.arange(LEVELS)[:, None] - np.arange(LEVELS))
     p['level_table'] = _counts(L + .5*.3**d + .02)

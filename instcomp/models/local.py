@@ -7,7 +7,7 @@ __all__ = ['CONV', 'patches', 'unpatches', 'PatchPCA', 'ConvBlock', 'dead_zone',
            'LocalField', 'Prior', 'whole_cells', 'sample_side', 'LocalGINR', 'windows', 'encode_windows',
            'decode_windows', 'local_model', 'LIIFField', 'TokenAttention']
 
-# %% ../../nbs/16_locality.ipynb #68743eb1
+# %% ../../nbs/16_locality.ipynb #c857960f
 import math
 from functools import partial
 from itertools import product
@@ -19,7 +19,7 @@ from torch import nn
 from ..fields.coords import chunked, draw, grid
 from ..fields.fourier import log_spaced
 from ..fields.inr import mlp
-from .entropy import compress, decompress, quantise
+from .entropy import compress, decompress, fit_prior, quantise
 from .ginr import GINR, check_coordinates
 
 # %% ../../nbs/16_locality.ipynb #c0450916
@@ -177,7 +177,7 @@ def interpolate(
     at = F.grid_sample(values, x.flip(-1)[:, None], mode, 'border', align_corners=False)    # B C 1 N
     return at[:, :, 0].transpose(1, 2)
 
-# %% ../../nbs/16_locality.ipynb #7cea5ee6
+# %% ../../nbs/16_locality.ipynb #0d7ca5a8
 class LocalField(nn.Module):
     "Values between samples: each place's features scale and shift the first layer of a shared network."
     def __init__(self,
@@ -205,9 +205,9 @@ class LocalField(nn.Module):
         h = t + self.fuse(h)
         return torch.cat([self.head(h), self.scale(h)], 1).float()
     def forward(self, features, base, x, c):
-        """Values (B, N, C) at x (B, N, d): cubic interpolation of `base`, plus (1 - c) of what the network says.
+        """Values (B, N, C) at x (B, N, d): cubic interpolation of `base`, plus 1 - c times the network's.
 
-        c is the side of the cell that is asked about, in samples: at 1, the picture's own pixels, nothing is added.
+        c is the side of the cell that is asked about, in samples: at 1, the own pixels, nothing is added.
         """
         B, N, d = x.shape
         f = periodic((x + 1)/2*torch.tensor(base.shape[2:]).to(x), self.harmonics)  # B N (2K+1)^d
@@ -218,9 +218,9 @@ class LocalField(nn.Module):
         y = mlp(h, [(self.m1.weight.t(), self.m1.bias), (self.m2.weight.t(), self.m2.bias)], F.gelu)
         return interpolate(base, x, 'bicubic') + (1 - c)*y.float()                          # B N C
 
-# %% ../../nbs/16_locality.ipynb #63eb3a9a
+# %% ../../nbs/16_locality.ipynb #a2719568
 class Prior(nn.Module):
-    "The tables of the entropy coder, as whole numbers: fitted after training (`fit_prior`), loaded as they come."
+    "The tables of the entropy coder, whole numbers: fitted once (`fit_prior`), loaded in whatever shape."
     def set(self, tables):
         "Take over tables: name -> integer array."
         for name, t in tables.items(): self.register_buffer(name, torch.from_numpy(t.astype('int32')))
@@ -228,11 +228,12 @@ class Prior(nn.Module):
     def fitted(self): return len(self._buffers) > 0
     def tables(self):
         "Name -> integer array. `ValueError` before they are fitted."
-        if not self.fitted: raise ValueError('this model has no tables for its codes yet: fit them, or save codes as numbers')
+        if not self.fitted: raise ValueError('this model has no tables to code with: train it first')
         return {name: t.cpu().numpy() for name, t in self._buffers.items()}
     def adopt(self, found, prefix='prior.'):
         "Make room for the tables of a file of weights: they come in whatever shapes they were fitted."
-        self.set({n.removeprefix(prefix): torch.zeros_like(t).numpy() for n, t in found.items() if n.startswith(prefix)})
+        new = {name: t for name, t in found.items() if name.startswith(prefix)}
+        self.set({name.removeprefix(prefix): torch.zeros_like(t).numpy() for name, t in new.items()})
 
 # %% ../../nbs/16_locality.ipynb #1aa9fb67
 def whole_cells(
@@ -258,12 +259,13 @@ def sample_side(
     if cell is not None: sides = [cell*n/2 for n in shape]
     return sum(sides)/len(sides) if sides else 1.
 
-# %% ../../nbs/16_locality.ipynb #c3a6a24d
+# %% ../../nbs/16_locality.ipynb #e333bc22
 class LocalGINR(GINR):
-    """A generalizable INR whose code is a grid of vectors, one for each place: `encode` and `decode` as `GINR`.
+    """A generalizable INR whose code is a grid of vectors, one for each place; `encode`, `decode` as `GINR`.
 
-    With a codec a cell of p x p samples is k numbers. Without one the code is the signal itself, and all that is
-    learned stands between its samples. A code is a dict: z (B, k, h, w), size (B, d), for quantised ones step (B,).
+    With a codec a cell of p x p samples is k numbers. Without one the code is the signal itself, and all that
+    is learned stands between its samples. A code is a dict: z (B, k, h, w), size (B, d) of the signal, and of
+    quantised codes the step (B,).
     """
     def __init__(self,
         codec=None,   # LocalCodec, or None
@@ -276,7 +278,10 @@ class LocalGINR(GINR):
         self.prior = Prior() if codec else None
     takes = 'whole'                                          # signals: no tiles, no windows of its own
     @property
-    def channels(self): return self.field.m2.out_features if self.field else len(self.codec.basis.sd)//self.codec.cell**self.codec.axes
+    def channels(self):
+        "Values at a point."
+        if self.field: return self.field.m2.out_features
+        return len(self.codec.basis.sd)//self.codec.cell**self.codec.axes
     def code_numbers(self, shape):
         "How many numbers the code of a signal of this shape holds."
         if not self.codec: return self.channels*math.prod(shape)
@@ -289,10 +294,10 @@ class LocalGINR(GINR):
         if isinstance(signal, dict): return self.training_codes(signal)
         size = torch.tensor(signal.shape[2:]).expand(len(signal), -1)
         if not self.codec:
-            if steps: raise ValueError(f'steps={steps}: this code is the signal itself, there is nothing to refine')
+            if steps: raise ValueError(f'steps={steps}: this code is the signal itself; nothing to refine')
             return dict(z=signal, size=size)
         k = numbers or max(self.codec.ranks)
-        if k not in self.codec.ranks: raise ValueError(f'numbers={k}: this codec has {self.codec.ranks} a cell')
+        if k not in self.codec.ranks: raise ValueError(f'numbers={k}: a cell has one of {self.codec.ranks}')
         z = self.codec.encode(whole_cells(signal, self.codec.cell), k)
         if steps: z = self.refine(z, lambda z: self.losses(dict(z=z, size=size), signal), steps)
         return dict(z=z, size=size)
@@ -306,13 +311,15 @@ class LocalGINR(GINR):
         "Coefficients to whole multiples of the step: where tables are fitted, those that are cheap to write."
         v = code['z']/code['step'].view(-1, *[1]*(code['z'].dim() - 1))
         if not self.prior.fitted: q = dead_zone(v)
-        else: q = torch.stack([torch.from_numpy(quantise(one, self.prior.tables())) for one in v.cpu().numpy()]).to(v)
+        else:
+            tables = self.prior.tables()
+            q = torch.stack([torch.from_numpy(quantise(one, tables)) for one in v.cpu().numpy()]).to(v)
         return dict(code, z=q*code['step'].view(-1, *[1]*(v.dim() - 1)))
     def to_bytes(self, code):
         "A quantised code of a batch of one as bytes (models.entropy)."
         return compress((code['z'][0]/code['step']).round().int().cpu().numpy(), self.prior.tables())
     def from_bytes(self, data, size, step):
-        "The inverse: `size` (1, d) of the signal and `step` (1,) as in the code. `ValueError` for damaged bytes."
+        "The inverse: `size` (1, d) and `step` (1,) as in the code. `ValueError` for damaged bytes."
         cells = [-(-int(n)//self.codec.cell) for n in size[0]]
         q = decompress(data, (len(self.codec.basis.sd), *cells), self.prior.tables())
         return dict(z=torch.from_numpy(q)[None].to(step)*step, size=size, step=step)
@@ -321,10 +328,10 @@ class LocalGINR(GINR):
         z = self.codec.decode(code['z'], code.get('step')) if self.codec else code['z']
         return z[(..., *(slice(int(n)) for n in code['size'][0]))]
     def decode(self, code, x, per_instance=False, cell=None):
-        """Values (B, *S, C) at coordinates (*S, d), or each instance's own (B, *S, d). `ValueError` for another d.
+        """Values (B, *S, C) at coordinates (*S, d), or each instance's own (B, *S, d). `ValueError`.
 
-        `cell`: side of what a value stands for, in [-1, 1]; None: the spacing of a grid, else the code's samples.
-        Smaller cells than the code's samples are filled in by the field; larger ones are averages over the cell.
+        `cell`: side of what a value stands for, in [-1, 1]; None: the spacing of a grid, else a sample's.
+        Cells smaller than the code's samples are filled in by the field; larger ones are averages.
         """
         base = self.samples(code)
         check_coordinates(x, base.dim() - 2, len(base) if per_instance else None)
@@ -336,7 +343,9 @@ class LocalGINR(GINR):
         "Values (B, N, C) of cells of `c` samples around x (B, N, d)."
         if c > 1.001: return self.averages(base, x, c)
         features = self.field.features(base) if self.field and c < .999 else None
-        f = lambda x: interpolate(base, x, 'bicubic') if features is None else self.field(features, base, x, c)
+        def f(x):
+            if features is None: return interpolate(base, x, 'bicubic')
+            return self.field(features, base, x, c)
         return chunked(f, x, max(1, 16384//len(base)))                                      # B N C
     def averages(self, base, x, c):
         "The mean over n^d points of each cell: enough of them that no sample is passed over."
@@ -345,13 +354,18 @@ class LocalGINR(GINR):
         return sum(interpolate(base, x + m, 'bicubic') for m in moves)/len(moves)           # B N C
     @torch.no_grad()
     def initialise(self, batches, n=100):
-        "Before the first step: the principal components of the patches in the first `n` training batches."
+        "Before the first step: principal components and the coder's tables, from the first `n` batches."
         if not self.codec: return
-        signals = (x for i in range(min(n, len(batches))) for k, x in batches[i].items() if k.isdigit() or k == 'all')
-        u = torch.cat([self.codec.patches(x).flatten(2).transpose(1, 2).flatten(0, 1) for x in signals])
+        few = [batches[i] for i in range(min(n, len(batches)))]
+        crops = [x for batch in few for k, x in batch.items() if k.isdigit() or k == 'all']
+        u = torch.cat([self.codec.patches(x).flatten(2).transpose(1, 2).flatten(0, 1) for x in crops])
         self.codec.basis.fit(u.to(self.codec.basis.V.device))
+        some, (fine, coarse) = crops[::max(1, len(crops)//60)], self.codec.steps
+        steps = 2**torch.linspace(fine, coarse, len(some))
+        v = [self.codec.coefficients(x[:1].to(u.device))/s for x, s in zip(some, steps)]
+        self.prior.set(fit_prior([dead_zone(one)[0].int().cpu().numpy() for one in v], steps=150))
     def training_codes(self, batch):
-        "What `losses` compares with a training batch of `CodecCrops`, of `ZoomPairs`, or of both (data.batches)."
+        "What `losses` compares with a training batch of `CodecCrops`, `ZoomPairs`, or both (data.batches)."
         codes = {k: self.codec.encode(x, int(k)) for k, x in batch.items() if k.isdigit()}
         if 'low' in batch: codes['low'] = batch['low']
         if 'all' not in batch: return codes
@@ -359,9 +373,9 @@ class LocalGINR(GINR):
             s = batch['step'].view(-1, *[1]*(self.codec.axes + 1))
             return codes | dict(all=dead_zone(self.codec.coefficients(batch['all'])/s)*s)
     def losses(self, code, batch, **drawing):
-        """Of signals the mean squared error (B,) of `samples`; of a training batch one loss for each instance.
+        """Of signals the mean squared error (B,) of `samples`; of a training batch one loss an instance.
 
-        The codec's is the logarithm of the mean squared error, so that every number of numbers counts in decibels;
+        The codec's is the logarithm of the mean squared error, so that all kinds of codes count in decibels;
         the field's is the root mean square.
         """
         mse = lambda a, b: (a - b).square().flatten(1).mean(1)
@@ -371,7 +385,9 @@ class LocalGINR(GINR):
             if k == 'low':
                 y = self.field(self.field.features(z), z, batch['x'], batch['cell'])
                 out.append((mse(y, batch['high']) + 1e-6).sqrt())
-            else: out.append((mse(self.codec.decode(z, batch['step'] if k == 'all' else None), batch[k]) + self.codec.floor).log())
+            else:
+                made = self.codec.decode(z, batch['step'] if k == 'all' else None)
+                out.append((mse(made, batch[k]) + self.codec.floor).log())
         return torch.cat(out)
 
 # %% ../../nbs/16_locality.ipynb #70a8584b
@@ -410,15 +426,17 @@ def encode_windows(
     code = dict(z=z, size=torch.tensor([signal.shape[1:]]))
     return model.rounded(code | dict(step=torch.tensor([float(step)]))) if step else code
 
-# %% ../../nbs/16_locality.ipynb #c9b094c7
+# %% ../../nbs/16_locality.ipynb #2528ed54
 def _samples_of(model, code, spans):
     "The code's samples (1, C, …) in a window, whatever lies outside unseen."
     if not model.codec: return _cut(code['z'], spans)
     p, margin = model.codec.cell, 2*len(model.codec.d) + 1
-    cells = [(max(0, lo//p - margin), min(n, -(-hi//p) + margin)) for (lo, hi), n in zip(spans, code['z'].shape[2:])]
+    whole = code['z'].shape[2:]
+    cells = [(max(0, lo//p - margin), min(n, -(-hi//p) + margin)) for (lo, hi), n in zip(spans, whole)]
     z = _cut(code['z'], cells).to(next(model.parameters()).device)
     step = code['step'].to(z.device) if 'step' in code else None
-    return _cut(model.codec.decode(z, step), [(lo - p*first, hi - p*first) for (lo, hi), (first, _) in zip(spans, cells)])
+    inner = [(lo - p*first, hi - p*first) for (lo, hi), (first, _) in zip(spans, cells)]
+    return _cut(model.codec.decode(z, step), inner)
 
 @torch.no_grad()
 def decode_windows(
@@ -436,7 +454,8 @@ def decode_windows(
     for spans in bar(list(product(*(windows(n, size, margin) for n in whole)))):
         outer = [(lo, hi) for _, _, lo, hi in spans]
         base = _samples_of(model, code, outer)
-        rows = [range(math.ceil(a*m/n - .5), math.ceil(b*m/n - .5)) for (a, b, *_), n, m in zip(spans, whole, shape)]
+        rows = [range(math.ceil(a*m/n - .5), math.ceil(b*m/n - .5))
+                for (a, b, *_), n, m in zip(spans, whole, shape)]
         if not all(rows): continue
         axes = [((torch.arange(r.start, r.stop, dtype=torch.float64) + .5)*n/m - lo)/(hi - lo)*2 - 1
                 for r, n, m, (lo, hi) in zip(rows, whole, shape, outer)]
@@ -457,9 +476,9 @@ def local_model(
     field = LocalField(task.channels, task.axes, **said('modulator')) if 'modulator' in config else None
     return LocalGINR(codec, field, refine, config)
 
-# %% ../../nbs/16_locality.ipynb #dd4fe946
+# %% ../../nbs/16_locality.ipynb #075a768a
 class LIIFField(LocalField):
-    "`LocalField` asked from each of the nearest samples, the answers weighted by area (LIIF, Chen et al., 2021)."
+    "`LocalField` asked from each of the nearest samples, weighted by area (LIIF, Chen et al., 2021)."
     def forward(self, features, base, x, c):
         "Values (B, N, C): 2^d passes of the shared network for one coordinate."
         shape = torch.tensor(base.shape[2:], device=x.device)
@@ -476,9 +495,9 @@ class LIIFField(LocalField):
             y = y + (1 - away.abs()).prod(-1, keepdim=True)*mlp(h, pairs, F.gelu)
         return interpolate(base, x, 'bicubic') + (1 - c)*y.float()                          # B N C
 
-# %% ../../nbs/16_locality.ipynb #c5443810
+# %% ../../nbs/16_locality.ipynb #226c1203
 class TokenAttention(GINR):
-    "A set of tokens that every coordinate attends to, in two bands of frequencies (LA-GINR, Lee et al., 2023)."
+    "A set of tokens that every coordinate attends to, in two bands (LA-GINR, Lee et al., 2023)."
     def __init__(self,
         encoder,            # (signal, loss_fn) -> code (B, dim, tokens)
         query,              # as `GINR` takes it
@@ -491,13 +510,14 @@ class TokenAttention(GINR):
         axes=2,             # coordinates of a point
     ):
         nn.Module.__init__(self)
-        self.encoder, self.query, self.refine, self.final, self.chunk, self.config = encoder, query, None, None, None, None
+        self.encoder, self.query, self.config = encoder, query, None
         self.encodings = [log_spaced(axes, m, s) for s in sigmas]
-        n, linear = 2*m*axes, nn.Linear
+        n, linear = 2*(m//axes)*axes, nn.Linear
         self.q, self.bands = linear(n, hidden), nn.ModuleList(linear(n, hidden) for _ in range(2))
         self.attend = nn.MultiheadAttention(hidden, heads, kdim=dim, vdim=dim, batch_first=True)
         self.mixed = nn.ModuleList(linear(hidden, hidden) for _ in range(2))
-        self.joined, self.outs = linear(hidden, hidden), nn.ModuleList(linear(hidden, out_dim) for _ in range(2))
+        self.outs = nn.ModuleList(linear(hidden, out_dim) for _ in range(2))
+        self.joined = linear(hidden, hidden)
     def decode(self, code, x, per_instance=False):
         "Values (B, *S, out) at shared coordinates (*S, d), or at each instance's own (B, *S, d)."
         Z, S = code.transpose(1, 2), x.shape[int(per_instance):-1]                          # B R dim

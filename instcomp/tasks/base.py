@@ -57,7 +57,7 @@ class Task:
     def sample(self, model, n, seed=0): self.lacks('is not a GAN: it paints nothing from noise')
     def opened(self, signal): return self.read(signal) if isinstance(signal, (str, Path)) else signal
     def encode_file(self, model, file, steps=0, bar=iter, quality=None):
-        "The codes of a file, an iterable of batches, and what the decoder must know; `quality` 1 to 100: as bytes."
+        "A file's codes (batches, or bytes of a `quality` of 1 to 100) and what the decoder must know."
         if quality is not None and getattr(model, 'prior', None) is None:
             raise ValueError(f'--quality {quality}: this model has no entropy coder; leave it out')
         signal = self.read(file)
@@ -68,11 +68,13 @@ class Task:
     def uncoded(self, model, data, notes, most=10**8):
         "The code of bytes that `encode_file` made. `ValueError` for bytes or notes that fit nothing."
         size, step = notes.get('size'), notes.get('step')
-        whole = isinstance(size, list) and len(size) == self.axes and all(type(n) is int and n > 0 for n in size)
-        if not whole or math.prod(size) > most: raise ValueError(f'{notes["file"]}: size={size}: no size of a signal')
-        if type(step) is not float or not 1e-9 < step < 1e9: raise ValueError(f'{notes["file"]}: step={step}: no step')
+        wrong = lambda what: ValueError(f'{notes["file"]}: {what}')
+        whole = isinstance(size, list) and all(type(n) is int and n > 0 for n in size)
+        if not whole or len(size) != self.axes or math.prod(size) > most:
+            raise wrong(f'size={size}: no size of a signal')
+        if type(step) is not float or not 1e-9 < step < 1e9: raise wrong(f'step={step}: no step')
         try: return model.from_bytes(data, torch.tensor([size]), torch.tensor([step]))
-        except ValueError as error: raise ValueError(f'{notes["file"]}: {error}') from error
+        except ValueError as error: raise wrong(error) from error
     def reconstruct(self, model, signal, scale=1, steps=0, bar=iter):
         "A signal, or the file of one, through the model, `scale` times as fine: `instcomp reconstruct`."
         signal = self.opened(signal)

@@ -24,6 +24,7 @@ from ..models.codes import exactly
 from ..models.ginr import like
 from .base import Task, road
 from .local import evaluate_zoom, from_local_code, is_local, local_source, to_local_code
+from .local import zoom_pictures
 
 # %% ../../nbs/12_image.ipynb #878321eb
 def query(
@@ -244,7 +245,9 @@ class ImageTask(Task):
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
         if self.enlarges: return evaluate_zoom(model, signals, protocol, bar=bar)
         return evaluate(model, signals, steps, protocol, bar=bar)
-    def pictures(self, model, signals, folder, steps=0): return pictures(model, signals, folder, steps)
+    def pictures(self, model, signals, folder, steps=0):
+        if self.enlarges: return zoom_pictures(model, signals, folder)
+        return pictures(model, signals, folder, steps)
     def read(self, file): return read_image(file)
     def write(self, signal, path): return write_image(signal, path)
     def describe(self, signal): return dict(height=signal.shape[1], width=signal.shape[2])
