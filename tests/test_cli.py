@@ -77,7 +77,7 @@ REFUSED = {  # words: what the line must name
     'reconstruct good.png -o done --model models/one': 'done',
     'reconstruct good.png -o o.png --model models/one --scale 10000': '--scale',
     'reconstruct good.png -o o.png --model models/one --scale 0': '--scale',
-    'reconstruct good.png -o o.png --model models/one --scale 1.5': '--scale',
+    'reconstruct good.png -o o.png --model models/one --scale -1.5': '--scale',
     'reconstruct good.png -o o.png --model models/one --steps -1': '--steps',
     'reconstruct good.png -o o.png --model models/bare': 'model.safetensors',
     'reconstruct good.png -o o.png --model models/other': 'another architecture',
