@@ -13,13 +13,14 @@ BEGIN, END = '<!-- figures: written by benchmarks/tables.py -->\n', '<!-- end of
 COLUMNS = ['model', 'numbers a picture', 'mean colour', 'predicted', 'refined, 300 steps',
            'bicubic, as many numbers']
 SCORES = [
-    ('`image-ipc-tiny`, 32 x 32: `instcomp train image-ipc-tiny`', 'demo_code_numbers', 'demo_mean_colour', 'demo_psnr',
+    ('`image-ipc-tiny`, 32 x 32: `instcomp train image-ipc-tiny`', 'demo_code_numbers', 'demo_mean_colour',
+     'demo_psnr',
      'demo_psnr_refined', 'demo_same_numbers'),
     ('`photos-ipc`, 64 x 64, shipped', 'photos_ipc_code_numbers', 'photos_ipc_psnr_mean_colour',
      'photos_ipc_psnr', 'photos_ipc_psnr_refined', 'photos_ipc_psnr_same_numbers'),
 ]
 
-ZOOM = ['enlarged', '1.5 times', '2 times', '3 times', '4 times', '6 times', '8 times']
+ZOOM = ['enlarged', *(f'x {n}' for n in ('1.5', '2', '3', '4', '6', '8'))]
 ZOOMED = [(label, *(f'{key}_x{n}' for n in ('1.5', '2', '3', '4', '6', '8')))
           for label, key in (('bicubic interpolation', 'bicubic'), ('`photos-zoom`', 'zoom'))]
 CODES = ['kept in one pass', '64 numbers for 8 x 8 pixels', '16 numbers']

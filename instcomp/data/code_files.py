@@ -174,7 +174,7 @@ class CodeFile:
     ):
         "Do the codes fit a model and what is said of them? `ValueError` that names the first that does not."
         if self.coded:
-            raise ValueError(f'{self.path}: its codes are compressed: the model that made them reads them')
+            raise ValueError(f'{self.path}: codes are compressed: their own model reads them')
         for shapes, notes in zip(self.shapes, self.notes):
             outline = unnamed({name: torch.empty(s, device='meta') for name, s in shapes.items()})
             try: found, wanted = check_code(outline, code_shape), expects(notes)

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['CONV', 'patches', 'unpatches', 'PatchPCA', 'ConvBlock', 'dead_zone', 'LocalCodec', 'periodic', 'interpolate',
-           'LocalField', 'Prior', 'whole_cells', 'sample_side', 'LocalGINR', 'windows', 'encode_windows',
-           'decode_windows', 'local_model', 'LIIFField', 'TokenAttention']
+           'LocalField', 'Prior', 'whole_cells', 'sample_side', 'cell_averages', 'values_between', 'CodedCodes',
+           'LocalTraining', 'LocalGINR', 'windows', 'encode_windows', 'decode_windows', 'local_model', 'LIIFField',
+           'TokenAttention']
 
 # %% ../../nbs/16_locality.ipynb #c857960f
 import math
@@ -259,48 +260,38 @@ def sample_side(
     if cell is not None: sides = [cell*n/2 for n in shape]
     return sum(sides)/len(sides) if sides else 1.
 
-# %% ../../nbs/16_locality.ipynb #e333bc22
-class LocalGINR(GINR):
-    """A generalizable INR whose code is a grid of vectors, one for each place; `encode`, `decode` as `GINR`.
+# %% ../../nbs/16_locality.ipynb #8b9ea55d
+def cell_averages(
+    base,  # (B, C, H, W) or (B, C, n) samples
+    x,     # (B, N, d) coordinates
+    c,     # side of a cell in samples, above 1
+):         # (B, N, C)
+    "The mean over n^d points of each cell: enough of them that no sample is passed over."
+    n, side = math.ceil(c), 2*c/torch.tensor(base.shape[2:]).to(x)
+    moves = grid((n,)*x.shape[-1], .5).flatten(0, -2).to(x)*side                            # n^d d
+    return sum(interpolate(base, x + m, 'bicubic') for m in moves)/len(moves)               # B N C
 
-    With a codec a cell of p x p samples is k numbers. Without one the code is the signal itself, and all that
-    is learned stands between its samples. A code is a dict: z (B, k, h, w), size (B, d) of the signal, and of
-    quantised codes the step (B,).
-    """
-    def __init__(self,
-        codec=None,   # LocalCodec, or None
-        field=None,   # LocalField, or None: cubic interpolation between the samples
-        refine=None,  # (code, loss_fn, steps) -> code, for `encode(signal, steps)`
-        config=None,  # what `save` writes to config.json
-    ):
-        nn.Module.__init__(self)
-        self.codec, self.field, self.refine, self.config = codec, field, refine, config
-        self.prior = Prior() if codec else None
-    takes = 'whole'                                          # signals: no tiles, no windows of its own
-    @property
-    def channels(self):
-        "Values at a point."
-        if self.field: return self.field.m2.out_features
-        return len(self.codec.basis.sd)//self.codec.cell**self.codec.axes
-    def code_numbers(self, shape):
-        "How many numbers the code of a signal of this shape holds."
-        if not self.codec: return self.channels*math.prod(shape)
-        return max(self.codec.ranks)*math.prod(-(-n//self.codec.cell) for n in shape)
+# %% ../../nbs/16_locality.ipynb #a59d8b0c
+def values_between(
+    field,  # LocalField, or None
+    base,   # (B, C, H, W) or (B, C, n) samples
+    x,      # (B, N, d) coordinates
+    c,      # side of a cell in samples
+):          # (B, N, C)
+    "Enlarged by the field, the samples' own by cubic interpolation, reduced by averages; a slice at a time."
+    if c > 1.001: return cell_averages(base, x, c)
+    features = field.features(base) if field and c < .999 else None
+    def f(x):
+        if features is None: return interpolate(base, x, 'bicubic')
+        return field(features, base, x, c)
+    return chunked(f, x, max(1, 16384//len(base)))                                          # B N C
+
+# %% ../../nbs/16_locality.ipynb #4b397aeb
+class CodedCodes:
+    "What a local model does for files: whole multiples of a step, and bytes (models.entropy)."
     def adopt(self, found):
         "Before weights are loaded: the tables of the entropy coder, where there are some."
         if self.prior: self.prior.adopt(found)
-    def encode(self, signal, steps=0, numbers=None, **drawing):
-        "Codes of signals (B, C, H, W) of any size, `numbers` a cell, one of the codec's ranks. `ValueError`."
-        if isinstance(signal, dict): return self.training_codes(signal)
-        size = torch.tensor(signal.shape[2:]).expand(len(signal), -1)
-        if not self.codec:
-            if steps: raise ValueError(f'steps={steps}: this code is the signal itself; nothing to refine')
-            return dict(z=signal, size=size)
-        k = numbers or max(self.codec.ranks)
-        if k not in self.codec.ranks: raise ValueError(f'numbers={k}: a cell has one of {self.codec.ranks}')
-        z = self.codec.encode(whole_cells(signal, self.codec.cell), k)
-        if steps: z = self.refine(z, lambda z: self.losses(dict(z=z, size=size), signal), steps)
-        return dict(z=z, size=size)
     def quantise(self, signal, step):
         "Codes of all coefficients in whole multiples of `step`, for files. `ValueError` without a codec."
         if not self.codec: raise ValueError('this model has no codec: its code is the signal itself')
@@ -323,35 +314,10 @@ class LocalGINR(GINR):
         cells = [-(-int(n)//self.codec.cell) for n in size[0]]
         q = decompress(data, (len(self.codec.basis.sd), *cells), self.prior.tables())
         return dict(z=torch.from_numpy(q)[None].to(step)*step, size=size, step=step)
-    def samples(self, code):
-        "The code's own samples (B, C, H, W), without anything between them."
-        z = self.codec.decode(code['z'], code.get('step')) if self.codec else code['z']
-        return z[(..., *(slice(int(n)) for n in code['size'][0]))]
-    def decode(self, code, x, per_instance=False, cell=None):
-        """Values (B, *S, C) at coordinates (*S, d), or each instance's own (B, *S, d). `ValueError`.
 
-        `cell`: side of what a value stands for, in [-1, 1]; None: the spacing of a grid, else a sample's.
-        Cells smaller than the code's samples are filled in by the field; larger ones are averages.
-        """
-        base = self.samples(code)
-        check_coordinates(x, base.dim() - 2, len(base) if per_instance else None)
-        c, S = sample_side(x, base.shape[2:], cell), x.shape[int(per_instance):-1]
-        x = x.reshape(*x.shape[:int(per_instance)], math.prod(S), x.shape[-1]).expand(len(base), -1, -1)
-        y = self.between(base, x, c)
-        return y.reshape(len(base), *S, y.shape[-1])                                        # B *S C
-    def between(self, base, x, c):
-        "Values (B, N, C) of cells of `c` samples around x (B, N, d)."
-        if c > 1.001: return self.averages(base, x, c)
-        features = self.field.features(base) if self.field and c < .999 else None
-        def f(x):
-            if features is None: return interpolate(base, x, 'bicubic')
-            return self.field(features, base, x, c)
-        return chunked(f, x, max(1, 16384//len(base)))                                      # B N C
-    def averages(self, base, x, c):
-        "The mean over n^d points of each cell: enough of them that no sample is passed over."
-        n, side = math.ceil(c), 2*c/torch.tensor(base.shape[2:]).to(x)
-        moves = grid((n,)*x.shape[-1], .5).flatten(0, -2).to(x)*side                        # n^d d
-        return sum(interpolate(base, x + m, 'bicubic') for m in moves)/len(moves)           # B N C
+# %% ../../nbs/16_locality.ipynb #9e018514
+class LocalTraining:
+    "What a local model does in training: its start from data, the codes of a batch, their losses."
     @torch.no_grad()
     def initialise(self, batches, n=100):
         "Before the first step: principal components and the coder's tables, from the first `n` batches."
@@ -390,6 +356,62 @@ class LocalGINR(GINR):
                 out.append((mse(made, batch[k]) + self.codec.floor).log())
         return torch.cat(out)
 
+# %% ../../nbs/16_locality.ipynb #42595ec2
+class LocalGINR(CodedCodes, LocalTraining, GINR):
+    """A generalizable INR whose code is a grid of vectors, one for each place; `encode`, `decode` as `GINR`.
+
+    With a codec a cell of p x p samples is k numbers. Without one the code is the signal itself, and all that
+    is learned stands between its samples. A code is a dict: z (B, k, h, w), size (B, d) of the signal, and of
+    quantised codes the step (B,).
+    """
+    def __init__(self,
+        codec=None,   # LocalCodec, or None
+        field=None,   # LocalField, or None: cubic interpolation between the samples
+        refine=None,  # (code, loss_fn, steps) -> code, for `encode(signal, steps)`
+        config=None,  # what `save` writes to config.json
+    ):
+        nn.Module.__init__(self)
+        self.codec, self.field, self.refine, self.config = codec, field, refine, config
+        self.prior = Prior() if codec else None
+    takes = 'whole'                                          # signals: no tiles, no windows of its own
+    @property
+    def channels(self):
+        "Values at a point."
+        if self.field: return self.field.m2.out_features
+        return len(self.codec.basis.sd)//self.codec.cell**self.codec.axes
+    def code_numbers(self, shape):
+        "How many numbers the code of a signal of this shape holds."
+        if not self.codec: return self.channels*math.prod(shape)
+        return max(self.codec.ranks)*math.prod(-(-n//self.codec.cell) for n in shape)
+    def encode(self, signal, steps=0, numbers=None, **drawing):
+        "Codes of signals (B, C, H, W) of any size, `numbers` a cell, one of the codec's ranks. `ValueError`."
+        if isinstance(signal, dict): return self.training_codes(signal)
+        size = torch.tensor(signal.shape[2:]).expand(len(signal), -1)
+        if not self.codec:
+            if steps: raise ValueError(f'steps={steps}: this code is the signal itself; nothing to refine')
+            return dict(z=signal, size=size)
+        k = numbers or max(self.codec.ranks)
+        if k not in self.codec.ranks: raise ValueError(f'numbers={k}: a cell has one of {self.codec.ranks}')
+        z = self.codec.encode(whole_cells(signal, self.codec.cell), k)
+        if steps: z = self.refine(z, lambda z: self.losses(dict(z=z, size=size), signal), steps)
+        return dict(z=z, size=size)
+    def samples(self, code):
+        "The code's own samples (B, C, H, W), without anything between them."
+        z = self.codec.decode(code['z'], code.get('step')) if self.codec else code['z']
+        return z[(..., *(slice(int(n)) for n in code['size'][0]))]
+    def decode(self, code, x, per_instance=False, cell=None):
+        """Values (B, *S, C) at coordinates (*S, d), or each instance's own (B, *S, d). `ValueError`.
+
+        `cell`: side of what a value stands for, in [-1, 1]; None: the spacing of a grid, else a sample's.
+        Cells smaller than the code's samples are filled in by the field; larger ones are averages.
+        """
+        base = self.samples(code)
+        check_coordinates(x, base.dim() - 2, len(base) if per_instance else None)
+        c, S = sample_side(x, base.shape[2:], cell), x.shape[int(per_instance):-1]
+        x = x.reshape(*x.shape[:int(per_instance)], math.prod(S), x.shape[-1]).expand(len(base), -1, -1)
+        y = values_between(self.field, base, x, c)
+        return y.reshape(len(base), *S, y.shape[-1])                                        # B *S C
+
 # %% ../../nbs/16_locality.ipynb #70a8584b
 def windows(
     n,       # places along an axis
@@ -426,7 +448,7 @@ def encode_windows(
     code = dict(z=z, size=torch.tensor([signal.shape[1:]]))
     return model.rounded(code | dict(step=torch.tensor([float(step)]))) if step else code
 
-# %% ../../nbs/16_locality.ipynb #2528ed54
+# %% ../../nbs/16_locality.ipynb #9e9abea0
 def _samples_of(model, code, spans):
     "The code's samples (1, C, …) in a window, whatever lies outside unseen."
     if not model.codec: return _cut(code['z'], spans)
@@ -443,7 +465,7 @@ def decode_windows(
     model,     # LocalGINR
     code,      # of a batch of one, on any device
     shape,     # of the output, such as (H, W): any size
-    size=512,  # samples of a window along an axis
+    size=None, # samples of a window along an axis; None: 512 with the field, else 1,024
     bar=iter,  # wraps the list of windows, such as tqdm
 ):             # yields (slices of the output, values (C, h, w) there, on the CPU)
     "`decode` on a grid window by window: the same values, and memory for one window only."
@@ -451,6 +473,7 @@ def decode_windows(
     c = sum(n/m for n, m in zip(whole, shape))/len(shape)
     field = model.field if c < .999 else None
     margin = math.ceil(c) + 2 + (2*len(field.blocks) + 4 if field else 0)
+    size = size or (512 if field else 1024)
     for spans in bar(list(product(*(windows(n, size, margin) for n in whole)))):
         outer = [(lo, hi) for _, _, lo, hi in spans]
         base = _samples_of(model, code, outer)
@@ -460,7 +483,7 @@ def decode_windows(
         axes = [((torch.arange(r.start, r.stop, dtype=torch.float64) + .5)*n/m - lo)/(hi - lo)*2 - 1
                 for r, n, m, (lo, hi) in zip(rows, whole, shape, outer)]
         x = torch.stack(torch.meshgrid(*axes, indexing='ij'), -1).flatten(0, -2).to(base)[None]     # 1 N d
-        y = model.between(base, x, c)[0].T.unflatten(1, [len(r) for r in rows])             # C h w
+        y = values_between(field, base, x, c)[0].T.unflatten(1, [len(r) for r in rows])             # C h w
         yield tuple(slice(r.start, r.stop) for r in rows), y.float().cpu()
 
 # %% ../../nbs/16_locality.ipynb #1d856f1f
