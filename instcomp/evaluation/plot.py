@@ -6,10 +6,9 @@
 __all__ = ['BESIDE', 'show', 'compare', 'curve', 'heat', 'sketch', 'save']
 
 # %% ../../nbs/evaluation/plot.ipynb #a00c2108
-from pathlib import Path
 import numpy as np
 import torch
-from ..files import replaced
+from ..files import place, replaced
 
 # %% ../../nbs/evaluation/plot.ipynb #50d2c6c1
 def _array(values):
@@ -158,7 +157,7 @@ def save(
 ):         # the path
     "Write `fig` beside `path`, then rename: a reader never sees half a picture. Closes the figure."
     import matplotlib.pyplot as plt
-    path = Path(path)
+    path = place(path)
     known = fig.canvas.get_supported_filetypes()
     if path.suffix[1:].lower() not in known: raise ValueError(f'{path.name}: end in one of {sorted(known)}')
     try:

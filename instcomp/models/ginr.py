@@ -83,7 +83,7 @@ def like(
     model,  # a GINR
 ):          # dict of `device` and `dtype`, for `tensor.to(**like(model))` and `grid(shape, **like(model))`
     "Where a model's weights are, and of which type: so must its coordinates and signals be."
-    first = next(model.parameters())
+    first = model.inr.W[0] if hasattr(model, 'inr') else next(model.parameters())           # local: no inr
     return dict(device=first.device, dtype=first.dtype)
 
 # %% ../../nbs/07_modulate.ipynb #87f0274e
