@@ -6,6 +6,16 @@ import pytest
 LIMIT = 90                                          # seconds one notebook may take on two cores
 
 
+@pytest.fixture(scope='module')
+def one_thread():
+    "As the expected numbers were made: the number of threads decides the order of sums."
+    import torch
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def pytest_collection_modifyitems(items):
     for item in items:                              # nbdev_clean blanks counts, which nbval takes for unrun
         cell = getattr(item, 'cell', None)

@@ -18,15 +18,7 @@ HERE = Path(__file__).parent/'format1'
 KEPT = json.loads((HERE/'expected.json').read_text())
 MODELS, SHEETS, RUNS = KEPT['models'], KEPT['sheets'], KEPT['runs']
 SIGNALS = dict(image='picture.png', audio='sound.wav', nvs='car/transforms.json')
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    "As the expected numbers were made: the number of threads decides the order of sums."
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def run(*words): assert main([*map(str, words), '--device', 'cpu']) == 0

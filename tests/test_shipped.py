@@ -17,15 +17,7 @@ IN = HERE/'format1'/'in'
 KEPT = HERE/'expected.json'
 TRAINED = {'image-ipc-tiny': [], 'audio-ipc-tiny': [], 'inrgan-tiny': ['--data', IN/'pictures'],
            'nvs-ipc-tiny-cars': ['--data', IN/'car', '--set=task.support=[1, 2]']}
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    "As the expected numbers were made: the number of threads decides the order of sums."
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def formula(*shape):
