@@ -6,7 +6,7 @@
 __all__ = ['CONV', 'patches', 'unpatches', 'PatchPCA', 'ConvBlock', 'dead_zone', 'LocalCodec', 'periodic', 'interpolate',
            'LocalField', 'Prior', 'whole_cells', 'sample_side', 'cell_averages', 'values_between', 'CodedCodes',
            'LocalTraining', 'LocalGINR', 'windows', 'encode_windows', 'decode_windows', 'local_model', 'LIIFField',
-           'TokenAttention']
+           'TokenAttention', 'MixturePCA', 'MixtureCodec']
 
 # %% ../../nbs/16_locality.ipynb #c857960f
 import math
@@ -128,12 +128,21 @@ class LocalCodec(nn.Module):
         if step is None: return F.one_hot(torch.tensor(self.ranks.index(k)), M).to(like)[None]
         t = step.log2()[:, None]/4
         return torch.cat([t.new_zeros(len(t), M), torch.ones_like(t), t, t*t], 1)           # B M+3
+    def fit(self, u): self.basis.fit(u)                                                     # M n
+    def code(self, u, change, k):
+        "k whitened numbers of each patch, and what the network changes in them."
+        return self.basis.analyse(u)[:, :k]/self.per_channel(self.basis.sd[:k]) + change[:, :k]
+    def linear(self, z):
+        "What k whitened numbers stand for without a network: patches, and all n whitened coefficients."
+        k, n = z.shape[1], len(self.basis.sd)
+        u = self.basis.synthesise(z*self.per_channel(self.basis.sd[:k]))
+        return u, F.pad(z, (0, 0)*self.axes + (0, n - k))
     def encode(self, x, k):                                                                 # B C pH pW
         "k whitened numbers a cell (B, k, h, w)."
         u = self.patches(x)
         h, m = self.e_in(u*4), self.condition(k)
         for block in self.e: h = block(h, m)
-        return self.basis.analyse(u)[:, :k]/self.per_channel(self.basis.sd[:k]) + self.e_out(h)[:, :k].float()
+        return self.code(u, self.e_out(h).float(), k)
     def step(self, quality):
         "The quantiser's step for a quality of 1 (coarsest) to 100 (finest). `ValueError`."
         if not 1 <= quality <= 100: raise ValueError(f'quality={quality}: give a number from 1 to 100')
@@ -142,18 +151,16 @@ class LocalCodec(nn.Module):
     def coefficients(self, x): return self.basis.analyse(self.patches(x))                   # B n h w
     def decode(self, z, step=None):
         "Samples (B, C, pH, pW) of whitened numbers, or of quantised coefficients with their `step` (B,)."
-        k, n = z.shape[1], len(self.basis.sd)
-        m = self.condition(k, step)
+        m = self.condition(z.shape[1], step)
         if step is None:
-            h, q = F.pad(z, (0, 0)*self.axes + (0, n - k)), z*self.per_channel(self.basis.sd[:k])
+            u, h = self.linear(z)
             m, gain = F.pad(m, (0, 3)), self.basis.sd.mean()
         else:
             gain = step.view(-1, *[1]*(self.axes + 1))
-            h, q = z/self.per_channel(self.basis.sd).clamp(min=gain), z
+            u, h = self.basis.synthesise(z), z/self.per_channel(self.basis.sd).clamp(min=gain)
         h = self.d_in(h)
         for block in self.d: h = block(h, m)
-        u = self.basis.synthesise(q) + self.d_out(h).float()*gain*.3
-        return self.unpatches(u)
+        return self.unpatches(u + self.d_out(h).float()*gain*.3)
 
 # %% ../../nbs/16_locality.ipynb #fa323556
 def periodic(
@@ -320,12 +327,12 @@ class LocalTraining:
     "What a local model does in training: its start from data, the codes of a batch, their losses."
     @torch.no_grad()
     def initialise(self, batches, n=100):
-        "Before the first step: principal components and the coder's tables, from the first `n` batches."
+        "Before the first step: linear codes and the coder's tables, from the first `n` batches."
         if not self.codec: return
         few = [batches[i] for i in range(min(n, len(batches)))]
         crops = [x for batch in few for k, x in batch.items() if k.isdigit() or k == 'all']
         u = torch.cat([self.codec.patches(x).flatten(2).transpose(1, 2).flatten(0, 1) for x in crops])
-        self.codec.basis.fit(u.to(self.codec.basis.V.device))
+        self.codec.fit(u.to(self.codec.basis.V.device))
         some, (fine, coarse) = crops[::max(1, len(crops)//60)], self.codec.steps
         steps = 2**torch.linspace(fine, coarse, len(some))
         v = [self.codec.coefficients(x[:1].to(u.device))/s for x, s in zip(some, steps)]
@@ -431,12 +438,13 @@ def encode_windows(
     signal,        # (C, H, W) or (C, n), any size
     numbers=None,  # a cell, one of the codec's ranks
     step=None,     # quantise all coefficients by this step instead
-    size=1024,     # samples of a window along an axis
+    size=None,     # samples of a window along an axis; None: 1,024, of sounds 65,536
     bar=iter,      # wraps the list of windows, such as tqdm
 ):                 # the code of a batch of one, on the CPU
     "`encode` or `quantise` window by window: the same code, and memory for one window only."
     if not model.codec: return model.encode(signal[None])
     p, x = model.codec.cell, whole_cells(signal[None], model.codec.cell)
+    size = size or (1024 if model.codec.axes > 1 else 2**16)
     margin, where = 2*len(model.codec.e), next(model.parameters()).device
     cells, z = [n//p for n in x.shape[2:]], None
     for spans in bar(list(product(*(windows(n, max(1, size//p), margin) for n in cells)))):
@@ -465,7 +473,7 @@ def decode_windows(
     model,     # LocalGINR
     code,      # of a batch of one, on any device
     shape,     # of the output, such as (H, W): any size
-    size=None, # samples of a window along an axis; None: 512 with the field, else 1,024
+    size=None, # samples of a window along an axis; None: 512 with the field, else 1,024, of sounds 65,536
     bar=iter,  # wraps the list of windows, such as tqdm
 ):             # yields (slices of the output, values (C, h, w) there, on the CPU)
     "`decode` on a grid window by window: the same values, and memory for one window only."
@@ -473,7 +481,7 @@ def decode_windows(
     c = sum(n/m for n, m in zip(whole, shape))/len(shape)
     field = model.field if c < .999 else None
     margin = math.ceil(c) + 2 + (2*len(field.blocks) + 4 if field else 0)
-    size = size or (512 if field else 1024)
+    size = size or (2**16 if len(whole) == 1 else 512 if field else 1024)
     for spans in bar(list(product(*(windows(n, size, margin) for n in whole)))):
         outer = [(lo, hi) for _, _, lo, hi in spans]
         base = _samples_of(model, code, outer)
@@ -495,7 +503,11 @@ def local_model(
 ):           # LocalGINR
     "The model of a row."
     said = lambda role: {k: v for k, v in config[role].items() if k != 'name'}
-    codec = LocalCodec(task.channels, axes=task.axes, **said('encoder')) if 'encoder' in config else None
+    codec = said('encoder') if 'encoder' in config else None
+    if codec is not None:
+        kind = MixtureCodec if codec.get('mixture', 1) > 1 else LocalCodec
+        if kind is LocalCodec: codec.pop('mixture', None)
+        codec = kind(task.channels, axes=task.axes, **codec)
     field = LocalField(task.channels, task.axes, **said('modulator')) if 'modulator' in config else None
     return LocalGINR(codec, field, refine, config)
 
@@ -556,3 +568,82 @@ class TokenAttention(GINR):
         x, y, cell = self.query(signal)
         x, y = draw(x, y, cell, **drawing)
         return (self.decode(code, x, x.dim() == 3) - y).square().flatten(1).mean(1)         # B
+
+# %% ../../nbs/16_locality.ipynb #608aa4f2
+class MixturePCA(nn.Module):
+    """Sets of principal components; a cell takes the one that leaves the smallest error. Fitted once.
+
+    A cell's k numbers: which set, then k - 1 whitened components of it (Kambhatla and Leen, 1997).
+    """
+    def __init__(self,
+        n,         # numbers of a patch
+        K=64,      # sets
+        ranks=(16, 32),  # how many numbers a cell may have
+    ):
+        super().__init__()
+        for k in ranks:
+            self.register_buffer(f'V{k}', torch.eye(n)[:, :k - 1].repeat(K, 1, 1))                  # K n k-1
+            self.register_buffer(f'sd{k}', torch.ones(K, k - 1))
+        self.ranks = tuple(ranks)
+    def bases(self, k): return getattr(self, f'V{k}'), getattr(self, f'sd{k}')
+    def choose(self, u, k):                                                                 # B n …
+        "Which set leaves the smallest error of each patch: (B, …)."
+        V = self.bases(k)[0]
+        with torch.autocast(u.device.type, enabled=False):
+            kept = torch.einsum('bc...,kcz->bkz...', u.float(), V).square().sum(2)                  # B K …
+        return kept.argmax(1)
+    def analyse(self, u, which, k):                                                         # B n …, B …
+        "The numbers (B, k, …) of patches in the sets `which`."
+        V, sd = (t[which] for t in self.bases(k))                                  # B … n k-1, B … k-1
+        with torch.autocast(u.device.type, enabled=False):
+            z = torch.einsum('bc...,b...cz->b...z', u, V)/sd
+        return torch.cat([which[:, None].to(z), z.movedim(-1, 1)], 1)
+    def synthesise(self, z):                                                                # B k …
+        "Patches (B, n, …). `ValueError` for a set that there is not."
+        which, (V, sd) = z[:, 0].detach().round().long(), self.bases(z.shape[1])
+        if not 0 <= int(which.min()) <= int(which.max()) < len(V):
+            raise ValueError(f'a code names the set {int(which.max())} of {len(V)}')
+        with torch.autocast(z.device.type, enabled=False):
+            return torch.einsum('b...z,b...cz->bc...', z[:, 1:].movedim(1, -1)*sd[which], V[which])
+    @torch.no_grad()
+    def fit(self, u, rounds=12):                                                            # M n
+        "Alternate between choosing and fitting; the start groups patches by the shape of their spectrum."
+        u = u[u.square().mean(1) > 1e-3*u.square().mean()]                           # without silence
+        for k in self.ranks:
+            V, sd = self.bases(k)
+            which, all_ = _by_shape(u, len(V)), u.T @ u/len(u)
+            for i in range(rounds):
+                if i: which = torch.cat([self.choose(part[:, :, None], k)[:, 0] for part in u.split(4096)])
+                for j in range(len(V)):
+                    mine = u[which == j]
+                    w, W = torch.linalg.eigh((mine.T @ mine + 1e-2*all_).double()/(len(mine) + 1e-2))
+                    V[j] = W.flip(1)[:, :k - 1].float()
+                    sd[j] = w.flip(0)[:k - 1].clamp(min=1e-8).sqrt().float()
+
+def _by_shape(u, K, rounds=10):
+    "k-means of patches (M, n) by the direction of their magnitudes in the frequency domain: (M,)."
+    s = F.normalize(torch.fft.rfft(u).abs(), dim=1)
+    c = s[torch.linspace(0, len(s) - 1, K).long()]
+    for _ in range(rounds):
+        which = (s @ c.T).argmax(1)
+        c = F.normalize(c*1e-3 + torch.zeros_like(c).index_add_(0, which, s), dim=1)
+    return which
+
+# %% ../../nbs/16_locality.ipynb #2714d390
+class MixtureCodec(LocalCodec):
+    "`LocalCodec` with a mixture of PCA: each cell's first number says which of the sets it composes."
+    def __init__(self, channels=3, cell=8, axes=2, width=160, blocks=3, ranks=(16, 64), mixture=64, **rest):
+        super().__init__(channels, cell, axes, width, blocks, ranks, **rest)
+        n = len(self.basis.sd)
+        self.sets, self.e_out = MixturePCA(n, mixture, ranks), CONV[axes](width, n, 1)
+        nn.init.zeros_(self.e_out.weight), nn.init.zeros_(self.e_out.bias)
+    def fit(self, u):                                                                       # M n
+        self.basis.fit(u)
+        self.sets.fit(u)
+    def code(self, u, change, k):
+        "Each cell's set by its own patch; its components also by what the network adds to the patch."
+        return self.sets.analyse(u + change*self.basis.sd.mean(), self.sets.choose(u, k), k)
+    def linear(self, z):
+        "Patches of a code without a network, and their whitened coefficients in the common basis."
+        u = self.sets.synthesise(z)
+        return u, self.basis.analyse(u)/self.per_channel(self.basis.sd)

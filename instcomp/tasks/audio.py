@@ -24,7 +24,7 @@ from ..fields.coords import grid, overlapping
 from ..models.codes import batch_size, exactly
 from ..models.ginr import like
 from .base import Task, road
-from .local import from_local_code, is_local, local_source, to_local_code
+from .local import LevelledClips, LocalBatches, from_local_code, is_local, to_local_code
 
 # %% ../../nbs/13_audio.ipynb #caef9745
 def query(
@@ -264,7 +264,8 @@ class AudioTask(Task):
     reads, writes = SOUND_ENDINGS, SOUND_ENDINGS[:3]
     def source(self, name, split):
         clips = source(name, split, self.config)
-        return local_source(clips, self.config) if is_local(self.config) and split == 'train' else clips
+        if not is_local(self.config) or split != 'train': return clips
+        return LocalBatches(LevelledClips(clips), self.config)
     def evaluation(self, name, n, seed): return evaluation_windows(name, self.config, n, seed)
     def protocol(self, name, n, seed): return protocol(name, self.config, n, seed)
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):

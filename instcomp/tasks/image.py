@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from ..data import datasets as sets
+from ..data.batches import PhotoCrops
 from ..data.code_files import check_notes
 from ..data.datasets import bicubic_baseline, mean_colour
 from ..data.images import ENDINGS, read_image, write_image
@@ -23,7 +24,7 @@ from ..fields.coords import grid, overlapping
 from ..models.codes import exactly
 from ..models.ginr import like
 from .base import Task, road
-from .local import evaluate_zoom, from_local_code, is_local, local_source, to_local_code
+from .local import LocalBatches, evaluate_zoom, from_local_code, is_local, to_local_code
 from .local import zoom_pictures
 
 # %% ../../nbs/12_image.ipynb #878321eb
@@ -239,7 +240,9 @@ class ImageTask(Task):
     def enlarges(self): return is_local(self.config) and 'encoder' not in self.config
     def source(self, name, split):
         opened = sets.source(name, split)
-        return local_source(opened, self.config) if is_local(self.config) and split == 'train' else opened
+        if not is_local(self.config) or split != 'train': return opened
+        crops = PhotoCrops(opened.items, .5 if 'encoder' in self.config else .4)
+        return LocalBatches(crops, self.config)
     def evaluation(self, name, n, seed): return sets.evaluation_images(name, self.side, n, seed)
     def protocol(self, name, n, seed): return protocol(name, self.side, n, seed)
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
