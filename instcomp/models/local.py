@@ -287,7 +287,8 @@ def values_between(
 ):          # (B, N, C)
     "Enlarged by the field, the samples' own by cubic interpolation, reduced by averages; a slice at a time."
     if c > 1.001: return cell_averages(base, x, c)
-    features = field.features(base) if field and c < .999 else None
+    near = base.contiguous(memory_format=torch.channels_last) if base.dim() == 4 else base  # a faster order
+    features = field.features(near) if field and c < .999 else None
     def f(x):
         if features is None: return interpolate(base, x, 'bicubic')
         return field(features, base, x, c)

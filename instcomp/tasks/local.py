@@ -6,6 +6,7 @@
 __all__ = ['to_local_code', 'from_local_code', 'is_local', 'LocalBatches', 'LevelledClips', 'evaluate_zoom', 'zoom_pictures']
 
 # %% ../../nbs/tasks/local.ipynb #0b3500ec
+import math
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from ..evaluation.metrics import psnr
 from ..evaluation.plot import compare, save
 from ..fields.coords import grid
 from ..models.local import decode_windows, encode_windows
+from ..training.device import DTYPES, precision_of
 
 # %% ../../nbs/tasks/local.ipynb #c3438f1f
 def to_local_code(
@@ -40,11 +42,14 @@ def from_local_code(
     codes,     # an iterable of one code, as `to_local_code` yields it
     shape,     # of the output, such as (H, W)
     bar=iter,  # wraps the list of windows, such as tqdm
-):             # (C, *shape) on the CPU, not clamped
+    dtype=None,# of the products; None: float32, over 8 million places what `precision_of` finds fastest
+):             # (C, *shape) float32 on the CPU, not clamped
     "A code as a signal of any size: enlarged by the field, reduced by averages."
-    code = next(iter(codes))
+    code, where = next(iter(codes)), next(model.parameters()).device
+    if dtype is None: dtype = DTYPES[precision_of('auto' if math.prod(shape) > 2**23 else 'fp32', where)]
     out = torch.empty(model.channels, *shape)
-    for at, values in decode_windows(model, code, shape, bar=bar): out[(slice(None), *at)] = values
+    with torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
+        for at, values in decode_windows(model, code, shape, bar=bar): out[(slice(None), *at)] = values
     return out
 
 # %% ../../nbs/tasks/local.ipynb #d57eafec
