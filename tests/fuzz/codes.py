@@ -1,5 +1,4 @@
-"Files of codes: tiles, windows, compressed bytes, format 1; damaged in their bytes, head,
-notes and numbers."
+"Files of codes: tiles, windows, compressed bytes, format 1; damaged in bytes, head, notes."
 import json
 import struct
 import tempfile
