@@ -113,8 +113,9 @@ def spans(rng, head, data):
 def signed(rng, head, data, ends):
     "Other bytes of a compressed signal, and the sum that goes with them."
     k = int(rng.integers(2))
-    about = json.loads(head['__metadata__'][str(k)])
-    shape = (192, *(-(-n//8) for n in about['size']))
+    size = json.loads(head['__metadata__'][str(k)]).get('size')
+    whole = isinstance(size, list) and set(map(type, size)) == {int}
+    shape = (192, *(-(-n//8) for n in size)) if whole else ()
     at = slice(int(ends[k]) + 2, int(ends[k + 1]))
     body = bytearray(data[at])
     for _ in range(rng.integers(1, 30)): body[rng.integers(len(body))] = rng.integers(256)

@@ -273,7 +273,7 @@ def keep(out, key, figures):
 
 def run(name, n, seed, jobs, sample, out):
     "Try n inputs of a kind, and a sample through the command; go on where the file says."
-    about, key, _ = origin(f'{name} {n}', seed), f'fuzz_{name}', kind(name)          # imported once, then forked
+    about, key, _ = origin(f'{name} {n}', seed), f'fuzz_{name}', kind(name)   # imported once, then forked
     found = (json.loads(out.read_text('utf-8')) if out.exists() else {}).get(key, {})
     same = all(found.get(k) == about[k] for k in ('seed', 'commit')) and '+' not in about['commit']
     state = {k: found[k] for k in EMPTY} if same else EMPTY
