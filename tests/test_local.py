@@ -84,7 +84,7 @@ def test_real_scales_and_sizes(tmp_path, words, shape):
     write_image(torch.rand(3, 64, 40), tmp_path/'a.png')
     for model in ('photos-local', 'photos-zoom', 'photos-ipc'):
         args = ['reconstruct', str(tmp_path/'a.png'), '-o', str(tmp_path/'o.png'), '--model', model]
-        assert main([*args, *words, *CPU]) == 0
+        assert main([*args, *words, '--overwrite', *CPU]) == 0
         assert read_image(tmp_path/'o.png').shape == (3, *shape)
 
 
