@@ -21,6 +21,7 @@ from ..data.images import ENDINGS, read_image, write_image
 from ..evaluation.metrics import psnr
 from ..evaluation.plot import compare, save, show
 from ..fields.coords import grid, overlapping
+from ..limits import check_limit
 from ..models.codes import exactly
 from ..models.ginr import like
 from .base import Task, road
@@ -69,17 +70,15 @@ def _fade(n, device=None):
 def output_shape(
     shape,  # (H, W) of the picture
     scale,  # times its pixels, any positive number; or the size itself, (h, w)
-    limit=100_000_000,  # pixels
 ):          # (h, w): scale times the picture, rounded
     "The size of the output. `ValueError` for a scale that is not positive, or for too many pixels."
     said = f'--size {scale[1]}x{scale[0]}' if isinstance(scale, tuple) else f'--scale {scale}'
     if not isinstance(scale, tuple):
-        if not 0 < scale <= limit: raise ValueError(f'{said}: give a number above 0')
+        if not 0 < scale < 1e9: raise ValueError(f'{said}: give a number above 0')
         scale = tuple(max(1, round(scale*n)) for n in shape)
     if min(scale) < 1: raise ValueError(f'{said}: give 1 pixel or more')
-    if math.prod(scale) <= limit: return scale
-    raise ValueError(f'{said} makes {scale[0]} x {scale[1]} pixels, over {limit//10**6} megapixels: '
-                     'give a smaller one, or a smaller picture')
+    check_limit('pixels', math.prod(scale), f'{said} makes {scale[0]} x {scale[1]}; give a smaller one')
+    return scale
 
 # %% ../../nbs/12_image.ipynb #dd98c35b
 def _corners(shape, size):
@@ -131,6 +130,7 @@ def from_codes(
     codes,    # an iterable of codes, as `to_codes` yields them
     shape,    # (H, W) of the picture
     scale=1,  # any positive number, or the size (h, w): see `output_shape`
+    bar=iter, # not asked: the iterable of codes has a bar of its own
 ):            # (3, h, w) on the CPU, not clamped
     """Decode tiles on grids a whole number of times finer, faded into each other. `ValueError` if too large.
 
@@ -153,7 +153,8 @@ def from_codes(
     return out if asked == (h, w) else bicubic(out[None], asked)[0]                         # 3 h w
 
 # %% ../../nbs/12_image.ipynb #7eefc4fa
-def _whole(model, codes, shape, scale=1): return from_local_code(model, codes, output_shape(shape, scale))
+def _whole(model, codes, shape, scale=1, bar=iter):
+    return from_local_code(model, codes, output_shape(shape, scale), bar)
 
 ROADS = dict(parts=(to_codes, from_codes),       # by what a model takes: picture to codes, codes to picture
              whole=(to_local_code, _whole))
@@ -168,12 +169,12 @@ def reconstruct(
     batch=64,  # tiles at a time, where the model takes tiles
     bar=iter,  # wraps the list of batches, such as tqdm
 ):             # (3, h, w) on the CPU, not clamped
-    "Encode a picture and decode it `scale` times larger. `ValueError` over 100 megapixels."
+    "Encode a picture and decode it `scale` times larger. `ValueError` over `limits` pixels."
     if image.dim() != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise ValueError(f'image of shape {tuple(image.shape)}: give (3, H, W) with values in [0, 1]')
     encode, decode = road(model, ROADS)
     output_shape(image.shape[1:], scale)                     # refused before the work
-    return decode(model, encode(model, image, steps, batch, bar), image.shape[1:], scale)
+    return decode(model, encode(model, image, steps, batch, bar), image.shape[1:], scale, bar)
 
 # %% ../../nbs/12_image.ipynb #442e429a
 def _mean(values):
