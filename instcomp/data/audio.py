@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ZEROS', 'ROLLOFF', 'BANK', 'SOUND_ENDINGS', 'OTHER_SOUNDS', 'HEADS', 'KINDS', 'OTHER_HEADS', 'RATES', 'LOUDEST',
-           'CUT', 'UNKNOWN', 'WRITTEN', 'LONG', 'KEPT', 'resampled_at', 'resampled', 'is_sound', 'read_sound',
+           'UNKNOWN', 'CUT', 'PAGES', 'WRITTEN', 'LONG', 'KEPT', 'resampled_at', 'resampled', 'is_sound', 'read_sound',
            'sound_length', 'write_sound', 'Sounds', 'Clips']
 
 # %% ../../nbs/data/audio.ipynb #97a81abe
@@ -95,8 +95,10 @@ def is_sound(
 
 # %% ../../nbs/data/audio.ipynb #5a0d0004
 RATES, LOUDEST = (100, 10**6), 1e3                           # samples a second; values, full scale is 1
+UNKNOWN = 2**62                                              # samples: streams do not know their length
 
 CUT = r'^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)'     # libsndfile's words
+PAGES = '^Ogg *: (Junk after the last page|Last page lacks|File ended unexpectedly)'
 
 @contextmanager
 def _quiet(head):
@@ -135,29 +137,33 @@ def _check_header(path, file, size):
         raise ValueError(f'{path}: claims {file.samplerate:,} samples a second, no rate of a sound '
                          f'({low:,} to {high:,}); correct its header')
     said = file.extra_info
-    if re.search('^Ogg *: Junk after the last page', said, re.M):
-        raise ValueError(f'{path}: damaged, or several streams one after the other; export it as one')
+    if re.search(PAGES, said, re.M):
+        raise ValueError(f'{path}: cut short, or several streams one after the other; export it as one')
     for claim, there in re.findall(CUT, said, re.M):
         if int(there) < int(claim) < 2**31 - 2**16:          # more: a stream's, whose length nobody knew
             raise ValueError(f'{path}: cut short, {int(there):,} of its {int(claim):,} bytes are there; '
                              'give an intact file')
 
+def _exact(file):
+    "Can any sample be sought? In kinds that lose something, what comes depends on where reading began."
+    sure = file.subtype.startswith(('PCM', 'FLOAT', 'DOUBLE', 'ULAW', 'ALAW'))
+    return sure and file.seekable() and file.frames < UNKNOWN
+
 @contextmanager
 def _opened(path):
-    "An open sound file that was checked; yields it and its bytes. `OSError`, `ValueError` that name it."
+    "Yields an open sound file that was checked, its bytes, whether it is exact. `OSError`, `ValueError`."
     import soundfile                                         # here: importing instcomp opens no sound library
     head, size = _head(path)
     try:
         with _quiet(head), soundfile.SoundFile(path) as file:
             _check_header(path, file, size)
-            yield file, size
+            exact, file.seekable = _exact(file), lambda: False       # or soundfile seeks after every block
+            yield file, size, exact
     except (soundfile.SoundFileError, RuntimeError, TypeError, OSError) as error:
         why = one_line(getattr(error, 'error_string', error))
         raise ValueError(f'{path}: not a whole sound ({why}); give an intact file') from error
 
 # %% ../../nbs/data/audio.ipynb #5a0d0005
-UNKNOWN = 2**62                                              # streams do not know their length
-
 def _blocks(file, count):
     "Up to `count` samples of an open file as (K, channels) float32, a quarter of a million values at most."
     step = max(1, 2**18//file.channels)
@@ -165,13 +171,9 @@ def _blocks(file, count):
         yield data
         count -= len(data)
 
-def _exact(file):
-    "Can any sample be sought? In kinds that lose something, what comes depends on where reading began."
-    return file.seekable() and file.subtype.startswith(('PCM', 'FLOAT', 'DOUBLE', 'ULAW', 'ALAW'))
-
-def _to(file, start):
-    "Go to a sample."
-    if not start or _exact(file): return file.seek(start) if start else 0
+def _to(file, start, exact):
+    "Go to a sample: by a jump, or by reading up to it."
+    if start and exact: return file.seek(start)
     for _ in _blocks(file, start): pass
 
 def _mono(path, data):
@@ -191,11 +193,11 @@ def read_sound(
 ):           # (1, T) float32, usually in [-1, 1]; samples a second
     "A sound as one channel. `FileNotFoundError`, `IsADirectoryError`, `ValueError` in one line."
     path = Path(path)
-    with _opened(path) as (file, _):
+    with _opened(path) as (file, _, exact):
         whole, channels = file.frames, file.channels
         n = whole - start if count < 0 else min(count, whole - start)
         if whole < UNKNOWN or count >= 0: check_limit('samples', n*channels, path)
-        _to(file, min(start, whole))
+        _to(file, min(start, whole), exact)
         parts = [_mono(path, data) for data in _blocks(file, min(n, limit('samples')//channels + 1))]
     got = sum(map(len, parts))
     if not got: raise ValueError(f'{path}: holds no sample from {start:,} on; give a longer sound')
@@ -209,11 +211,11 @@ def sound_length(
 ):         # samples, samples a second, whether any of them can be sought
     "How long a sound claims to be; counted where it does not say. `ValueError` as `read_sound` has it."
     path = Path(path)
-    with _opened(path) as (file, size):
-        n = file.frames if file.frames < UNKNOWN else sum(map(len, _blocks(file, 2**36)))
+    with _opened(path) as (file, size, exact):
+        n = file.frames if file.frames < UNKNOWN else sum(map(len, _blocks(file, limit('samples'))))
         if n > 2**13*size:                                   # more than silence takes in any kind
             raise ValueError(f'{path}: claims {n:,} samples in {size:,} bytes; give an intact file')
-        return n, file.samplerate, _exact(file)
+        return n, file.samplerate, exact
 
 # %% ../../nbs/data/audio.ipynb #64fcfd23
 WRITTEN = ('.wav', '.flac', '.ogg')
