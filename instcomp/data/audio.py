@@ -10,6 +10,7 @@ __all__ = ['ZEROS', 'ROLLOFF', 'BANK', 'SOUND_ENDINGS', 'OTHER_SOUNDS', 'HEADS',
 # %% ../../nbs/data/audio.ipynb #97a81abe
 import logging
 import math
+import mmap
 import os
 import re
 from contextlib import contextmanager
@@ -164,6 +165,14 @@ def _opened(path):
         raise ValueError(f'{path}: not a whole sound ({why}); give an intact file') from error
 
 # %% ../../nbs/data/audio.ipynb #5a0d0005
+def _one_stream(path):
+    "`ValueError` for a FLAC or WAV with another behind it: only the first would be read, and jumps would miss."
+    with open(path, 'rb') as file:
+        mark = {b'fLaC': b'fLaC\0\0\0"', b'RIFF': b'WAVEfmt '}.get(file.read(4))
+        if mark is None: return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data: several = data.rfind(mark) > 8
+    if several: raise ValueError(f'{path}: several streams one after the other; export it as one')
+
 def _blocks(file, count):
     "Up to `count` samples of an open file as (K, channels) float32, a quarter of a million values at most."
     step = max(1, 2**18//file.channels)
@@ -194,6 +203,7 @@ def read_sound(
     "A sound as one channel. `FileNotFoundError`, `IsADirectoryError`, `ValueError` in one line."
     path = Path(path)
     with _opened(path) as (file, _, exact):
+        if count < 0: _one_stream(path)
         whole, channels = file.frames, file.channels
         n = whole - start if count < 0 else min(count, whole - start)
         if whole < UNKNOWN or count >= 0: check_limit('samples', n*channels, path)
@@ -290,9 +300,12 @@ class Sounds:
 
     def _length(self, item):
         if isinstance(item, torch.Tensor): return len(item)
-        try: n, rate, exact = sound_length(item)
-        except (ValueError, OSError) as error: self.bad[item], n, rate, exact = str(error), 0, 1, False
-        if exact and max(n, n*self.rate//rate) > LONG: self.long[item] = n, rate
+        try:
+            n, rate, exact = sound_length(item)
+            long = exact and max(n, n*self.rate//rate) > LONG
+            if long: _one_stream(item)
+        except (ValueError, OSError) as error: self.bad[item], n, rate, long = str(error), 0, 1, False
+        if long: self.long[item] = n, rate
         return n*self.rate//rate
 
     def whole(self, item):

@@ -16,14 +16,15 @@ from instcomp.experiments.builder import load
 from instcomp.tasks.registry import kind_of, task_of
 
 NAMED = True
-KINDS = [('wav', 'PCM_16'), ('wav', 'PCM_U8'), ('wav', 'PCM_24'), ('wav', 'FLOAT'), ('wav', 'DOUBLE'), ('wav', 'ULAW'),
-         ('wav', 'IMA_ADPCM'), ('wav', 'MS_ADPCM'), ('flac', 'PCM_16'), ('flac', 'PCM_24'), ('ogg', 'VORBIS'),
-         ('ogg', 'OPUS'), ('mp3', 'MPEG_LAYER_III'), ('aiff', 'PCM_16'), ('aiff', 'FLOAT'), ('au', 'PCM_16'),
+KINDS = [('wav', 'PCM_16'), ('wav', 'PCM_U8'), ('wav', 'PCM_24'), ('wav', 'FLOAT'), ('wav', 'DOUBLE'),
+         ('wav', 'ULAW'), ('wav', 'IMA_ADPCM'), ('wav', 'MS_ADPCM'), ('flac', 'PCM_16'), ('flac', 'PCM_24'),
+         ('ogg', 'VORBIS'), ('ogg', 'OPUS'), ('mp3', 'MPEG_LAYER_III'),
+         ('aiff', 'PCM_16'), ('aiff', 'FLOAT'), ('au', 'PCM_16'),
          ('caf', 'PCM_16'), ('caf', 'ALAC_16'), ('w64', 'PCM_16'), ('rf64', 'PCM_16')]
 NUMBERS = [0, 1, 2, 255, 1024, 1025, 44_101, 65_535, 2**16, 2**24, 2**31 - 1, 2**31, 2**32 - 1]
 CHUNKS = [b'cue ', b'LIST', b'smpl', b'bext', b'PEAK', b'fact', b'cart', b'id3 ', b'data', b'JUNK', b'fmt ']
 ENDINGS = [*SOUND_ENDINGS, '', '.m4a', '.mp4', '.raw', '.txt', '.WAV', '.Ogg', '.xyz']
-SIZE, LIMIT = 512, 4000                                          # of a window; samples that a model is asked for
+SIZE, LIMIT = 512, 4000                                   # of a window; samples that a model is asked for
 logging.getLogger('instcomp').addHandler(logging.NullHandler())
 
 
@@ -55,6 +56,7 @@ def flipped(rng, data):
 
 def numbered(rng, data):
     "Another number somewhere in the head, of two or four bytes."
+    if len(data) < 8: return data
     data, at = bytearray(data), int(rng.integers(max(1, min(len(data) - 8, 80))))
     code = str(rng.choice(['<I', '>I', '<H', '>H']))
     struct.pack_into(code, data, at, int(rng.choice(NUMBERS)) % 2**(8*struct.calcsize(code)))
@@ -93,11 +95,13 @@ def values(rng, data):
     "A WAV of numbers that no sound has, or hardly any."
     n, channels = int(rng.choice([0, 1, 2, 513, 2000])), int(rng.choice([1, 2, 3, 100, 1000]))
     wave = rng.normal(size=n*channels)*10.**rng.choice([-45, -38, -8, 0, 0, 2, 4, 38, 300])
-    if n and rng.random() < .5: wave[rng.integers(len(wave))] = rng.choice([np.nan, np.inf, -np.inf, 3.4e38, 1e-45])
+    odd = [np.nan, np.inf, -np.inf, 3.4e38, 1e-45]
+    if n and rng.random() < .5: wave[rng.integers(len(wave))] = rng.choice(odd)
     code, bits = [('<f4', 32), ('<f8', 64)][rng.integers(2)]
     rate = int(rng.choice([0, 1, 99, 100, 4000, 8000, 11_025, 44_101, 999_983, 10**6, 2**31 - 1, 2**32 - 1]))
     with np.errstate(over='ignore'): body = wave.astype(code).tobytes()
-    head = struct.pack('<HHIIHH', 3, channels, rate, rate*channels*bits//8 % 2**32, channels*bits//8 % 2**16, bits)
+    block = channels*bits//8
+    head = struct.pack('<HHIIHH', 3, channels, rate, rate*block % 2**32, block % 2**16, bits)
     return b'RIFF' + struct.pack('<I', 36 + len(body)) + b'WAVEfmt \x10\0\0\0' + head + \
         b'data' + struct.pack('<I', len(body)) + body
 
