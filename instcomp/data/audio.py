@@ -166,7 +166,7 @@ def _opened(path):
 
 # %% ../../nbs/data/audio.ipynb #5a0d0005
 def _one_stream(path):
-    "`ValueError` for a FLAC or WAV with another behind it: only the first would be read, and jumps would miss."
+    "`ValueError` for a FLAC or WAV with another behind it: only the first would be read, and jumps miss."
     with open(path, 'rb') as file:
         mark = {b'fLaC': b'fLaC\0\0\0"', b'RIFF': b'WAVEfmt '}.get(file.read(4))
         if mark is None: return
