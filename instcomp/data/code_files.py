@@ -14,7 +14,7 @@ import shutil
 import struct
 from collections import Counter
 from itertools import count
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 
 import torch
@@ -224,7 +224,8 @@ DEVICES = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?', re.IGNORECASE)
 
 def _stem(name):
     "The name of an original without folder and ending, as any system takes it: up to 200 bytes."
-    stem = STRANGE.sub('_', PureWindowsPath(name).stem).encode()[:200].decode(errors='ignore').rstrip('. ')
+    stem = STRANGE.sub('_', PurePosixPath(name.replace('\\', '/')).stem)
+    stem = stem.encode()[:200].decode(errors='ignore').rstrip('. ')
     return f'_{stem}' if DEVICES.fullmatch(stem) else stem or 'signal'
 
 def output_names(
