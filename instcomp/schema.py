@@ -462,7 +462,7 @@ class Tokens(Settings):
     shift: float = setting(ANY, 0., 'the network sees (signal - shift)*gain')
     gain: float = setting(ANY, 1., 'see shift')
     dim: int = setting(WIDTH, 768, 'width of a token')
-    depth: int = setting(whole(1, 256), 6, 'blocks')
+    depth: int = setting(whole(1, 128), 6, 'blocks')
     heads: int = setting(WIDTH, 12, 'attention heads, a divisor of dim')
     ff: int = setting(maybe(whole(1, 2**16)), 3072, 'hidden width of the feed-forward part; null: 4*dim')
     dropout: float = setting(number(0, .999, below=True), .1, 'on the residual branches, while training')
@@ -703,7 +703,16 @@ class Parts:
             tasks = ROLES[role][name].tasks
             if tasks and self.names['task'] not in tasks:
                 raise wrong(role, name, f'it is made for task {" or ".join(tasks)}, not {self.names["task"]}')
+        self.check_models()
         for section in self.sections.values(): section.check(self)
+    def check_models(self):
+        "A part that is a whole model goes with parts of that model only. `ValueError`."
+        there = {role: ROLES[role][name].model for role, name in self.names.items()}
+        whole = next((role for role, model in there.items() if model), None)
+        for role in {'encoder', 'modulator'} & there.keys() if whole else ():
+            if there[role] != there[whole]:
+                right = f'{whole} {self.names[whole]} is a whole model: give one of that kind, or none'
+                raise wrong(role, self.names[role], right)
 
 # %% ../nbs/face/schema.ipynb #b367bbc5
 def _only(given, known):

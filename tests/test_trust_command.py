@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 
@@ -230,7 +231,7 @@ TORCH = "[enforce fail at alloc_cpu.cpp:118] data. DefaultCPUAllocator: can't al
     (f'encode a.png -o c.safetensors {MODEL}', 'instcomp.experiments.builder.load', 'files'),
     (f'reconstruct a.png -o o.png {MODEL}', 'instcomp.experiments.builder.load', '--scale')])
 @pytest.mark.parametrize('error', [
-    RuntimeError(TORCH), RuntimeError('DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes'),
+    RuntimeError(TORCH), RuntimeError('DefaultCPUAllocator: not enough memory: you tried to allocate 4'),
     MemoryError(), np._core._exceptions._ArrayMemoryError((9**9,), np.dtype(float)),
     OSError(errno.ENOMEM, 'Cannot allocate memory'), torch.OutOfMemoryError('CUDA out of memory.')], ids=repr)
 def test_a_full_memory_names_the_knob(words, where, knob, error, here, capsys, monkeypatch):
@@ -351,9 +352,9 @@ def parameters():
 
 
 GOOD = dict(preset='image-ipc-tiny', run='run', files='a.png', codes='a.png', file='a.png', out='out/new',
-            name='image-ipc-tiny', model='run', device='cpu', n='2', seed='1', steps='1', refine='1', scale='2',
-            size='8x8', quality='50', precision='fp32', workers='1', change='train.lr=0.1', limit='pixels=9',
-            data='photos')
+            name='image-ipc-tiny', model='run', device='cpu', n='2', seed='1', steps='1', refine='1',
+            scale='2', size='8x8', quality='50', precision='fp32', workers='1', change='train.lr=0.1',
+            limit='pixels=9', data='photos')
 STRANGE = ['', ' ', '\0', '-1', '1.5', 'nan', 'inf', '1e400', '9'*5000, 'ö\n', '/dev/null', '/nowhere/x',
            'a.png/x', '..', '[', '{"a":'*9999, '=', 'x=', 'run', '0x0', '0', '-', '--', 'cuda:99', 'tpu']
 
@@ -418,3 +419,43 @@ def test_sounds_are_found_and_left_out_alike(here, capsys):
     (here/'clips'/'b.wav').write_bytes(b'RIFF')
     code, _, err = call('encode clips -o c.safetensors --model voices-ipc --device cpu', capsys)
     assert code == 0 and '1 of 2' in err and 'b.wav' in err and err.count('\n') == 1
+
+
+# ---- H3: what a file of codes says of its signals
+def relabelled(source, target, **notes):
+    "The same codes with other notes of the first signal."
+    data = source.read_bytes()
+    n, = struct.unpack('<Q', data[:8])
+    head = json.loads(data[8:8 + n])
+    about = json.loads(head['__metadata__']['0'])
+    head['__metadata__']['0'] = json.dumps({k: v for k, v in (about | notes).items() if v is not None})
+    text = json.dumps(head).encode()
+    target.write_bytes(struct.pack('<Q', len(text)) + text + data[8 + n:])
+
+
+@pytest.mark.parametrize('notes, said', [
+    (dict(height=None), 'height=null'), (dict(height='20'), 'height=20'), (dict(width=24.), 'width=24.0'),
+    (dict(height={'a': 1}), 'height={'), (dict(height=10**30), 'height='), (dict(height=8000), 'size='),
+    (dict(size=[24, 20]), 'size='), (dict(size=None), 'size=null'), (dict(size=[20, -24]), 'size='),
+    (dict(step=None), 'step=null'), (dict(step=1e-30), 'step='), (dict(step='a\nb'), 'step='),
+    (dict(file='a\nb.png', width=None), 'width=null'), (dict(file=''), 'file name')])
+def test_notes_of_compressed_codes(notes, said, here, capsys):
+    assert call('encode a.png -o c.safetensors --model photos-local --device cpu', capsys)[0] == 0
+    relabelled(here/'c.safetensors', here/'bad.safetensors', **notes)
+    refused('decode bad.safetensors -o out --device cpu', here, capsys, 'bad.safetensors', said)
+
+
+def test_notes_of_compressed_sounds(here, capsys):
+    soundfile.write('a.wav', np.sin(np.arange(4000)/9)*.3, 11025)
+    assert call('encode a.wav -o c.safetensors --model speech-local --device cpu', capsys)[0] == 0
+    for notes in (dict(samples=None), dict(samples=10**9), dict(size=[9]), dict(rate=1), dict(peak='loud')):
+        relabelled(here/'c.safetensors', here/'bad.safetensors', **notes)
+        refused('decode bad.safetensors -o out --device cpu', here, capsys, 'bad.safetensors')
+    assert call('decode c.safetensors -o out --device cpu', capsys)[0] == 0
+    assert soundfile.info('out/a.wav').frames == 4000
+
+
+def test_a_model_that_is_not_here(here, capsys):
+    assert call(f'encode a.png -o c.safetensors {MODEL}', capsys)[0] == 0
+    os.rename('run', 'elsewhere')
+    refused('decode c.safetensors -o out --device cpu', here, capsys, 'c.safetensors', 'model', '--model')
