@@ -462,7 +462,7 @@ class Tokens(Settings):
     shift: float = setting(ANY, 0., 'the network sees (signal - shift)*gain')
     gain: float = setting(ANY, 1., 'see shift')
     dim: int = setting(WIDTH, 768, 'width of a token')
-    depth: int = setting(whole(1, 128), 6, 'blocks')
+    depth: int = setting(whole(1, 256), 6, 'blocks')
     heads: int = setting(WIDTH, 12, 'attention heads, a divisor of dim')
     ff: int = setting(maybe(whole(1, 2**16)), 3072, 'hidden width of the feed-forward part; null: 4*dim')
     dropout: float = setting(number(0, .999, below=True), .1, 'on the residual branches, while training')
