@@ -215,8 +215,8 @@ def last_line(
     "The newest numbers of a run, from its last whole line."
     if not path.is_file(): return {}
     with open(path, 'rb') as file:
-        file.seek(max(0, path.stat().st_size - 2**16))
-        texts = file.read(2**17).split(b'\n')
+        file.seek(max(0, path.stat().st_size - 2**18))
+        texts = file.read(2**18).split(b'\n')
     return next(filter(None, map(_numbers, reversed(texts))), {})
 
 # %% ../../nbs/training/checkpoint.ipynb #95459590
@@ -234,6 +234,10 @@ def _kept(path, step):
             if damaged > 1000: raise ValueError(f'{path}: no history of a run; remove it, then resume')
     return b''.join(kept)
 
+def _begins(path, start):
+    "Does a file begin so?"
+    with open(path, 'rb') as file: return file.read(len(start)) == start
+
 def cut_metrics(
     path,  # metrics.jsonl
     last,  # a checkpoint's numbers
@@ -241,14 +245,13 @@ def cut_metrics(
     "Cut a history back to a checkpoint. Lines that are damaged or gone are told on stderr. `ValueError`."
     if path.exists() and not path.is_file(): raise ValueError(f'{path} is no file; remove it, then resume')
     kept = _kept(path, last['step']) if path.exists() else b''
-    if len(kept) != last['metrics_bytes']:
+    intact = path.exists() and _begins(path, kept)
+    if len(kept) != last['metrics_bytes'] or not intact:
         lines = kept.count(b'\n')
         print(f'{path}: damaged or cut short; {lines} whole lines up to step {last["step"]} are kept',
               file=sys.stderr)
-    if path.exists():
-        with open(path, 'rb') as file: same = file.read(len(kept)) == kept
-        if same: return os.truncate(path, len(kept))
-    put(path.parent, {path.name: kept})
+    if intact: os.truncate(path, len(kept))
+    else: put(path.parent, {path.name: kept})
 
 # %% ../../nbs/training/checkpoint.ipynb #3f2df711
 MOMENTS = ('step', 'exp_avg', 'exp_avg_sq')                  # what Adam keeps of a parameter
@@ -414,8 +417,8 @@ def _check_begun(run, last, config, resume, data):
     if not resume and (other or last['step'] < config['train']['steps']):
         raise ValueError(f'{folder} holds a run at step {last["step"]}: resume, or use another')
     if _other_data(last, begun, data, resume):
-        raise ValueError(f'{folder} was trained on {_told(last["data"])}, not on {_told(data)}: '
-                         'name another folder, or the data it knows')
+        raise ValueError(f'{folder} was trained on {_told(last["data"])}, not on {_told(data)}, by names and '
+                         'sizes: name another folder, or the data it knows')
     steps = [c['train'].get('steps') for c in (begun, config)]
     if last['step'] > max((n for n in steps if type(n) is int), default=0):
         raise ValueError(f'{run.state}/state.json: step={last["step"]}: the run has {steps[0]} steps; copy '
@@ -440,7 +443,7 @@ def claim(
     elif (run.folder/'model.safetensors').exists():
         raise ValueError(f'{run.folder} holds weights but no checkpoint to go on from: use another folder')
     if run.folder.is_dir(): _sweep(run.folder)
-    if last and resume: return cut_metrics(run.metrics, last)
+    if last and resume: return                               # `Run.restore` and `cut_metrics` do the rest
     shutil.rmtree(run.state, ignore_errors=True)
     write(run.folder, {'config.json': config_bytes(config), 'metrics.jsonl': b''})
 
@@ -501,11 +504,12 @@ def locked(
             os.write(handle, f'{os.getpid()} {socket.gethostname()}\n'.encode('ascii', 'replace'))
         yield
     finally:
-        if os.name == 'posix': path.unlink(missing_ok=True)  # while it is ours
+        with suppress(OSError):                              # the folder may have become read-only
+            if os.name == 'posix': path.unlink()             # while it is ours
         os.close(handle)
-        if os.name != 'posix':
-            with suppress(PermissionError): path.unlink()    # somebody else has it open
-        if made and folder.is_dir() and not any(folder.iterdir()): folder.rmdir()
+        with suppress(OSError):
+            if os.name != 'posix': path.unlink()             # an open file cannot go there
+            if made: folder.rmdir()                          # if nothing is in it
 
 # %% ../../nbs/training/checkpoint.ipynb #f3032930
 class Stopped(KeyboardInterrupt):
