@@ -346,7 +346,8 @@ def test_a_lock_goes_with_its_process(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('text', ['', '1', 'x'*5000, f'{os.getpid()} here\n', '-1 \n\n'])
+@pytest.mark.parametrize('text', ['', '1', 'x'*5000, f'{os.getpid()} here\n', '-1 \n\n'],
+                         ids=['empty', 'a number', 'long', 'this process', 'odd'])
 def test_a_left_lock_means_nothing(out, text):
     (out/'lock').write_text(text)
     assert go(out, resume=True)['step'] == 24 and not (out/'lock').exists()
@@ -398,7 +399,8 @@ def test_a_group_of_processes_gets_ctrl_c(tmp_path):
     words = ['train', 'image-ipc-tiny', '--data', folder, '--out', tmp_path/'run', '--steps', 100000]
     listen = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n'
     code = f'{listen}from instcomp.cli import main; sys.exit(main())'
-    child = subprocess.Popen([sys.executable, '-c', code, *map(str, [*words, *SMALL, '--workers', 1])], env=ENV, text=True,
+    words = [sys.executable, '-c', code, *map(str, [*words, *SMALL, '--workers', 1])]
+    child = subprocess.Popen(words, env=ENV, text=True,
                              stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     while not (tmp_path/'run/state/state.json').exists() and child.poll() is None: time.sleep(.05)
     os.killpg(child.pid, signal.SIGINT)
