@@ -74,7 +74,7 @@ class _Group(typer.core.TyperGroup):
 
 def _terminated(number, frame):
     error = KeyboardInterrupt()
-    error.number = number
+    error.code = 128 + number
     raise error
 
 @contextmanager
@@ -89,7 +89,7 @@ def _terminable():
 def _interrupted(error, command):
     "The line and the exit code of a command that a signal ended: 130, 143."
     said = str(error) or f'{command} stopped' + ('' if command == 'train' else ', nothing is written')
-    return _stop(said, 128 + getattr(error, 'number', signal.SIGINT))
+    return _stop(said, getattr(error, 'code', 130))
 
 
 # %% ../nbs/face/cli.ipynb #5a1c0e12
@@ -249,7 +249,8 @@ def _files(words, endings):
         for file in inside:
             key = os.path.realpath(file)
             if key in files: again.append(file)
-            files[key] = file, not found or files.get(key, (file, False))[1]
+            first, named = files.get(key, (file, False))
+            files[key] = first, named or not found
     return list(files.values()), again
 
 def _few(lines, most=3):

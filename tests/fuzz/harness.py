@@ -108,7 +108,7 @@ def tried(module, seed, i, home):
 # ---- workers
 def warm(module, seed, home):
     "A few inputs before anything is counted: what is loaded late is loaded."
-    for k in range(5): tried(module, seed + 10**6, k, home)
+    for k in range(12): tried(module, seed + 10**6, k, home)
 
 
 def bounded():
