@@ -74,9 +74,13 @@ def write_image(
     if path.suffix.lower() not in ENDINGS[:3]: raise ValueError(f'{path.name}: end in .png, .jpg or .jpeg')
     if image.dim() != 3 or len(image) not in (1, 3):
         raise ValueError(f'image of shape {tuple(image.shape)}: give (3, H, W) or (1, H, W)')
-    bits = image.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+    picture = Image.new('RGB' if len(image) == 3 else 'L', (image.shape[2], image.shape[1]))
+    for i in range(0, image.shape[1], 256):                        # a few rows at a time: memory for one copy
+        strip = image[:, i:i + 256].detach().float().clamp(0, 1).mul_(255).round_().byte().permute(1, 2, 0)
+        strip = strip if len(image) == 3 else strip[..., 0]
+        picture.paste(Image.fromarray(strip.contiguous().cpu().numpy()), (0, i))
     with replaced(path) as part:
-        try: Image.fromarray(bits if len(image) == 3 else bits[..., 0]).save(part, quality=95)
+        try: picture.save(part, quality=95)
         except OSError as error:
             raise OSError(f'{path}: not written ({one_line(error)}); make room or write elsewhere') from error
     return path

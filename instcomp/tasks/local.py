@@ -43,11 +43,11 @@ def from_local_code(
     shape,     # of the output, such as (H, W)
     bar=iter,  # wraps the list of windows, such as tqdm
     dtype=None,# of the products; None: float32, over 8 million places what `precision_of` finds fastest
-):             # (C, *shape) float32 on the CPU, not clamped
+):             # (C, *shape) on the CPU, not clamped: float32, over 8 million places float16
     "A code as a signal of any size: enlarged by the field, reduced by averages."
-    code, where = next(iter(codes)), next(model.parameters()).device
-    if dtype is None: dtype = DTYPES[precision_of('auto' if math.prod(shape) > 2**23 else 'fp32', where)]
-    out = torch.empty(model.channels, *shape)
+    code, where, large = next(iter(codes)), next(model.parameters()).device, math.prod(shape) > 2**23
+    if dtype is None: dtype = DTYPES[precision_of('auto' if large else 'fp32', where)]
+    out = torch.empty(model.channels, *shape, dtype=torch.float16 if large else None)
     with torch.autocast(where.type, dtype, enabled=dtype != torch.float32):
         for at, values in decode_windows(model, code, shape, bar=bar): out[(slice(None), *at)] = values
     return out
