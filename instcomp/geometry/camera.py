@@ -138,13 +138,13 @@ def facing(
 ):          # part of the cameras that look at the point where their axes meet; None: they do not meet
     "Least squares for the point nearest to all optical axes. Parallel axes meet nowhere."
     o, f = poses[:, :3, 3].double(), -poses[:, :3, 2].double()                              # V 3
-    o = o - o.mean(0)
+    close, o = 1e-5*o.abs().max(), o - o.mean(0)                                            # rounding
     across = torch.eye(3, dtype=o.dtype) - f[:, :, None]*f[:, None]                         # V 3 3
     A, b = across.mean(0), (across @ o[..., None]).mean(0)
     if torch.linalg.eigvalsh(A)[0] < .02: return None                                       # within 8 degrees
     to = torch.linalg.solve(A, b)[:, 0] - o
     along, beside = (to*f).sum(1), (across @ to[..., None])[..., 0].norm(dim=1)             # V
-    if not beside.square().mean().sqrt() < .25*along.abs().median(): return None
+    if not close < along.abs().median() > 4*beside.square().mean().sqrt(): return None
     return (along > 0).double().mean().item()
 
 # %% ../../nbs/geometry/camera.ipynb #c5a1e004

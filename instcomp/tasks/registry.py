@@ -29,7 +29,8 @@ def weights_for(
     file,    # a file's name, or a folder
     scale=1, # pictures that are to be enlarged have a model of their own
 ):           # name of shipped weights
-    "The model for such files, by their ending (in a folder, of the first); else that of pictures."
+    "The model for such files, by their ending (in a folder, scenes, or of the first); else that of pictures."
+    if Path(file).is_dir() and ViewsTask.holds(file): return ViewsTask.weights
     files = sorted(Path(file).rglob('*.*')) if Path(file).is_dir() else [Path(file)]
     found = (task.weights for f in files for task in TASKS.values() if f.suffix.lower() in task.reads)
     name = next(found, ImageTask.weights)
