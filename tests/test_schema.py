@@ -110,7 +110,8 @@ def test_wrong_views_and_players():
 
 def test_a_whole_model_goes_with_its_own_parts():
     for preset, words in [('photos-local', 'modulator=lowrank'), ('photos-local', 'modulator=ipc'),
-                          ('photos-zoom', 'encoder={"name":"conv"}'), ('photos-local', 'encoder.name=gradient'),
+                          ('photos-zoom', 'encoder={"name":"conv"}'),
+                          ('photos-local', 'encoder.name=gradient'),
                           ('image-ipc-tiny', 'modulator=local'), ('image-ipc-tiny', 'encoder=local')]:
         said = refusal(ROWS[preset], schema.changes([words]))
         assert said and any(word in said for word in ('whole model', 'encoding')), said

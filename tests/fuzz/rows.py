@@ -113,6 +113,11 @@ def make(rng, folder):
     return None, [], folder
 
 
+def warm():
+    "The first model without memory takes seconds: torch loads what it needs for it."
+    with torch.device('meta'): build('image-ipc-tiny')
+
+
 def use(case):
     "Resolve the row and build its model without memory, as `instcomp train` and `load` would."
     preset, words, folder = case
