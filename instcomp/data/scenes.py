@@ -84,8 +84,8 @@ def _read(path, part):
 # %% ../../nbs/data/scenes.ipynb #c5a1e012
 _LENGTHS = ('w', 'h', 'fl_x', 'fl_y', 'camera_angle_x', 'camera_angle_y')
 _BENT = ('k1', 'k2', 'p1', 'p2', 'k3')
-_BEYOND = ('is_fisheye', 'k4', 'k5', 'k6')
-_LENS = (*_LENGTHS, 'cx', 'cy', *_BENT, *_BEYOND, 'camera_model')
+_BEYOND = ('k4', 'k5', 'k6')
+_LENS = (*_LENGTHS, 'cx', 'cy', *_BENT, *_BEYOND, 'is_fisheye', 'camera_model')
 _KINDS = ('PINHOLE', 'SIMPLE_PINHOLE', 'SIMPLE_RADIAL', 'RADIAL', 'OPENCV', 'FULL_OPENCV')
 
 def _said(path, name, meta, own):
@@ -95,13 +95,16 @@ def _said(path, name, meta, own):
                                 f'{_word(name)}: give a lens for each frame, or one for all')
     said = meta | own
     kind = said.pop('camera_model', 'OPENCV')
-    if any(said.pop(k, 0) for k in _BEYOND) or kind not in _KINDS:
-        raise _wrong(path, f'{shown(kind)}: a fisheye lens or other, or distortion beyond k1 k2 k3 p1 p2: '
-                           'undistort the pictures first')
+    if said.pop('is_fisheye', False) or kind not in _KINDS:
+        raise _wrong(path, f'a fisheye lens or another kind ({shown(kind)}): undistort the pictures first')
+    beyond = [k for k in _BEYOND if said.pop(k, 0)]
+    if beyond:
+        raise _wrong(path, f'{beyond[0]} is distortion beyond k1 k2 k3 p1 p2: undistort the pictures first')
     for k, v in said.items():
         low, high = 1e-6 if k in _LENGTHS else -1e9, 3.14159 if 'angle' in k else 1e9
         if type(v) not in (int, float) or not low <= v <= high:
-            raise _wrong(path, f'{k} is {shown(v)}: give a number from {low:g} to {high:g}')
+            what = ascii(v[:30]) if isinstance(v, str) else shown(v)
+            raise _wrong(path, f'{k} is {what}: give a number from {low:g} to {high:g}')
     return said
 
 def _lens(path, said, width, height):
@@ -265,8 +268,9 @@ def _lenses(path, meta, frames, width, height):
             known[key], more = _lens(path, numbers, width, height)
             odd += more + _plausible(path, numbers, known[key], width, height)
         lenses.append(known[key])
-    shutter = [f for f in (meta, *frames) if any(f.get('rolling_shutter') or ())]
-    return lenses, odd + ['rolling_shutter is not used']*bool(shutter)
+    shutters = [f.get('rolling_shutter') for f in (meta, *frames)]
+    moves = any(any(s) if isinstance(s, list) else s for s in shutters)
+    return lenses, odd + ['rolling_shutter is not used']*moves
 
 def _listed(path, part):
     "All of a scene but its pictures. `ValueError`, `OSError` in one line."
@@ -372,10 +376,9 @@ def open_scene(
     if ask and split not in ('train', 'show'):
         scene = _joined(path, scene, centre_square(read_scene(ask[0], size, ask[1])))
     if split == 'train' and not ask: scene = _first(scene, max(1, len(scene.images)//2))
-    n = scene.images.shape[-1]
-    grid = torch.cartesian_prod(*[torch.linspace(0, n, 9)]*2)
+    uv = pixels(*scene.images.shape[-2:])
     for lens in {scene.lens} if isinstance(scene.lens, Lens) else set(scene.lens):
-        try: rays(torch.eye(4), lens, grid)
+        try: rays(torch.eye(4), lens, uv)
         except ValueError as error: raise _wrong(path, error) from None
     return scene
 

@@ -77,6 +77,15 @@ def distort(
                         a*y + lens.p1*(r + 2*y*y) + 2*lens.p2*x*y], -1)
 
 # %% ../../nbs/geometry/camera.ipynb #c4bdec63
+def _slopes(xy, lens):
+    "The Jacobian of `distort`: dx/dx, dx/dy = dy/dx, dy/dy, each (...)."
+    x, y = xy.unbind(-1)
+    r = x*x + y*y
+    a = 1 + r*(lens.k1 + r*(lens.k2 + r*lens.k3))
+    b = 2*(lens.k1 + r*(2*lens.k2 + 3*r*lens.k3))
+    return (a + b*x*x + 2*lens.p1*y + 6*lens.p2*x, b*x*y + 2*lens.p1*x + 2*lens.p2*y,
+            a + b*y*y + 6*lens.p1*y + 2*lens.p2*x)
+
 def undistort(
     xy,       # (..., 2) as the lens shows them
     lens,     # Lens
@@ -84,13 +93,11 @@ def undistort(
 ):            # (..., 2) what an ideal lens would show
     "The inverse of `distort`. `ValueError` where the lens folds the picture over itself."
     if not any(lens[4:]): return xy
-    z, push = xy.clone(), lambda v: distort(v, lens)
+    z = xy
     for _ in range(steps):
-        (now, a), b = (torch.func.jvp(push, (z,), (torch.eye(2).to(z)[k].expand_as(z),)) for k in (0, 1))
-        a, b, r = a, b[1], xy - now                                                         # ... 2
-        det = a[..., 0]*b[..., 1] - a[..., 1]*b[..., 0]
-        z = z + torch.stack([r[..., 0]*b[..., 1] - r[..., 1]*b[..., 0],
-                             a[..., 0]*r[..., 1] - a[..., 1]*r[..., 0]], -1)/det[..., None]
+        (a, b, c), (x, y) = _slopes(z, lens), (xy - distort(z, lens)).unbind(-1)
+        det = a*c - b*b
+        z = z + torch.stack([c*x - b*y, a*y - b*x], -1)/det[..., None]
     if not ((distort(z, lens) - xy).abs().amax() < 1e-4 and det.amin() > 0):
         raise ValueError('this lens folds the picture over itself: check k1, k2, k3, p1, p2')
     return z
