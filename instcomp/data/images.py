@@ -19,8 +19,8 @@ from pathlib import Path
 import logging
 import numpy as np
 import torch
-from PIL import Image
-from .headers import Deep, Refused, claims, kind_of, plain, turn_of
+from PIL import Image, UnidentifiedImageError
+from .headers import Deep, Refused, claims, kind_of, stripped, turn_of
 from ..files import replaced, write
 from ..limits import check_limit, limit
 
@@ -28,9 +28,9 @@ from ..limits import check_limit, limit
 ENDINGS = ('.png', '.jpg', '.jpeg', '.jfif', '.jpe', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm',
            '.pbm', '.pnm', '.apng', '.avif', '.jp2', '.j2k', '.jpx', '.jpf', '.jpc', '.heic', '.heif', '.hif')
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, zlib.error, TypeError,
-              LookupError, ArithmeticError, AttributeError, AssertionError)      # as decoders of broken files end
+              LookupError, ArithmeticError, AttributeError, AssertionError)          # how decoders end
 
-LUMA = np.float32([.299, .587, .114])
+LUMA = (.299, .587, .114)
 
 def one_line(error):
     "The first words of an error, on one line."
@@ -70,17 +70,20 @@ def _within(sizes):
 
 @contextmanager
 def _opened(path, whole=True):
-    "An open PIL picture that is not decoded, and what `plain` says; not `whole`: by its head, or (None, None)"
+    "An open PIL picture, not decoded, and what `stripped` says; not `whole`: by its head, or None."
     old, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None                # our limit takes its place
     try:
         with warnings.catch_warnings(action='ignore'), open(path, 'rb') as file:
             kind, room = kind_of(file.read(64)), os.fstat(file.fileno()).st_size
             _ready(kind)
-            _within([*(sizes := claims(file)), (room//32, 1)])                # 32 bytes a pixel are enough
+            _within(sizes := claims(file))
+            if room > 32*limit('pixels'):
+                raise Refused(f'{room:,} bytes, over 32 for each pixel that may be; raise it with '
+                              f'--limit pixels={room//32 + 1}')
             if sizes and not whole: yield None, None
             else:
                 own = kind in ('JPEG', 'PNG', 'TIFF', 'AVIF')
-                given = plain(file, whole) if own else None
+                given = stripped(file, whole) if own else None
                 file.seek(0)
                 with Image.open(io.BytesIO(given.data) if own else file, formats=[kind]) as picture:
                     deep = given.deep if own else None
@@ -107,9 +110,9 @@ def _rows_ppm(picture):
     return lambda a, b: data[a:b]
 
 def _rows_grey(picture, deep, top):
-    "Rows of grey with more than 8 bits, H W 1; of a wide one its colours, where runs of differences are summed."
+    "Rows of grey with more than 8 bits, H W 1; of a wide one its colours, runs of differences summed."
     n, w = deep.samples, picture.width//deep.samples
-    kept = deep.colours + (deep.alpha in (1, 2))
+    kept = max(1, deep.colours) + (deep.alpha in (1, 2))
     def rows(a, b):
         pixels = np.array(picture.crop((0, a, n*w, b))).reshape(b - a, w, n)
         for x in range(0, w, deep.run) if deep.run else ():
@@ -127,7 +130,7 @@ def _rows(picture):
         return np.asarray(band).reshape(b - a, picture.width, -1)
     return rows
 
-# %% ../../nbs/data/images.ipynb #acb3b11c
+# %% ../../nbs/data/images.ipynb #be5be146
 GREY = Deep(1, 1, False, None, 0)
 
 def _bits(picture):
@@ -157,11 +160,11 @@ def _source(picture, given):
     white, deep = _white(picture, bits), given and given.deep or GREY
     if picture.mode[0] in 'IF': return _rows_grey(picture, deep, white), white, deep.alpha
     if bits > 8 and kind == 'JPEG2000':
-        raise Refused(f'{bits} bits a channel in a form of which 8 would be read; save it as a 16-bit PNG')
+        raise Refused(f'{bits} bits a channel in a form of which 8 would be read; save a 16-bit PNG')
     if bits > 8: say(f'{printable(picture.info["path"])}: {bits} bits a channel, of which 8 are read')
     return _rows(picture), 255, 2
 
-# %% ../../nbs/data/images.ipynb #2aad947b
+# %% ../../nbs/data/images.ipynb #49a96650
 TURNS = {1: lambda a: a, 2: lambda a: a[:, :, ::-1], 3: lambda a: a[:, ::-1, ::-1], 4: lambda a: a[:, ::-1],
          5: lambda a: a.swapaxes(1, 2), 6: lambda a: a.swapaxes(1, 2)[:, ::-1],
          7: lambda a: a.swapaxes(1, 2)[:, ::-1, ::-1], 8: lambda a: a.swapaxes(1, 2)[:, :, ::-1]}
@@ -172,7 +175,7 @@ def _put(pixels, white, alpha, out):
     colours = pixels[:3 if len(pixels) > 2 else 1]
     if len(out) == 1 and len(colours) == 3:
         on = _put(pixels.transpose(1, 2, 0), white, alpha, np.empty((3, *out.shape[1:]), np.float32))
-        out[0] = np.tensordot(LUMA, on, 1)
+        out[0] = torch.einsum('chw,c->hw', torch.from_numpy(on), torch.tensor(LUMA)).numpy()
         return out
     np.divide(colours, np.float32(white), out, dtype=np.float32, casting='unsafe')
     if len(pixels) in (2, 4):
@@ -218,11 +221,12 @@ def _named(path):
     except Refused as error: raise ValueError(f'{printable(path)}: {one_line(error)}') from error
     except UNREADABLE as error:
         if isinstance(error, RuntimeError) and 'memory' in str(error): raise
-        why = printable(one_line(error)) or type(error).__name__
-        raise ValueError(f'{printable(path)}: not a whole picture ({why}); give an intact file') from error
+        why = 'of an unknown form' if isinstance(error, UnidentifiedImageError) else one_line(error)
+        why = f'{printable(path)}: not a whole picture ({printable(why) or type(error).__name__})'
+        raise ValueError(f'{why}; give an intact file') from error
 
 def read_image(
-    path,        # a JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, AVIF, JPEG 2000 or HEIC; of several frames, the first
+    path,        # JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, AVIF, JPEG 2000 or HEIC; of several frames, the first
     mode='RGB',  # 'RGB', or 'L' for its luma
 ):               # (3, H, W) float32 in [0, 1]; (1, H, W) for 'L'
     "A picture, upright, on white where transparent. `FileNotFoundError`, `IsADirectoryError`, `ValueError`."
