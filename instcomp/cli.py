@@ -74,7 +74,7 @@ class _Group(typer.core.TyperGroup):
 
 def _terminated(number, frame):
     error = KeyboardInterrupt()
-    error.number = number
+    error.code = 128 + number
     raise error
 
 @contextmanager
@@ -89,7 +89,7 @@ def _terminable():
 def _interrupted(error, command):
     "The line and the exit code of a command that a signal ended: 130, 143."
     said = str(error) or f'{command} stopped' + ('' if command == 'train' else ', nothing is written')
-    return _stop(said, 128 + getattr(error, 'number', signal.SIGINT))
+    return _stop(said, getattr(error, 'code', 130))
 
 
 # %% ../nbs/face/cli.ipynb #5a1c0e12
@@ -166,17 +166,23 @@ def train_command(
     from instcomp.training.device import rank_of
     out, change = out or Path('runs')/preset, changes(change or [])
     how = dict(device=device, precision=precision, resume=resume, workers=workers)
-    last = train_preset(preset, out, data, steps, change, **how)
-    score = f'PSNR {last["psnr"]:.2f} dB' if 'psnr' in last else f'distance (swd) {last["swd"]:.1f}'
-    if rank_of()[0] == 0: print(f'{out}: step {last["step"]}, held-out {score}, {last["seconds"]:.0f} s '
-                                f'on {last["device"]} in {last["precision"]}')
+    first = rank_of()[0] == 0                                # of several processes one speaks
+    try: last = train_preset(preset, out, data, steps, change, **how)
+    except KeyboardInterrupt as error:
+        code = getattr(error, 'code', 130)                   # 143 after SIGTERM
+        raise typer.Exit(_stop(error, code) if first else code) from error
+    except ChildProcessError as error: raise typer.Exit(_stop(error, 1)) from error
+    name, seconds = next((n for n in ('psnr', 'swd') if n in last), 'loss'), last.get('seconds', 0)
+    said = dict(psnr='held-out PSNR {:.2f} dB', swd='held-out distance (swd) {:.1f}', loss='loss {:.3g}')
+    if first: print(f'{out}: step {last["step"]}, {said[name].format(last.get(name, 0))}, {seconds:.0f} s '
+                    f'on {last["device"]} in {last["precision"]}')
 
 # %% ../nbs/face/cli.ipynb #637c2676
 def _seconds(home):
-    "How long a run trained, by the last line of its metrics; None where there are none."
-    path = home/'metrics.jsonl'
-    lines = path.read_text('utf-8').splitlines() if path.is_file() else []
-    return json.loads(lines[-1])['seconds'] if lines else None
+    "How long a run trained, by the last whole line of its metrics; None where there are none."
+    from instcomp.training.checkpoint import last_line
+    seconds = last_line(home/'metrics.jsonl').get('seconds')
+    return seconds if seconds == seconds else None           # nan: not known
 
 # %% ../nbs/face/cli.ipynb #5a1c0e13
 def _below(path, left=('.gif', '.safetensors')):
@@ -249,7 +255,8 @@ def _files(words, endings):
         for file in inside:
             key = os.path.realpath(file)
             if key in files: again.append(file)
-            files[key] = file, not found or files.get(key, (file, False))[1]
+            first, named = files.get(key, (file, False))
+            files[key] = first, named or not found
     return list(files.values()), again
 
 def _few(lines, most=3):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['write', 'replaced', 'staged', 'folder', 'place', 'writing', 'put', 'run_folder', 'same_file', 'spare', 'read_json',
-           'json_file', 'json_text']
+           'json_text']
 
 # %% ../nbs/face/files.ipynb #a09c5661
 import json
@@ -171,14 +171,6 @@ def read_json(
 
 
 # %% ../nbs/face/files.ipynb #5a1c0e07
-def json_file(
-    path,  # of a JSON file in UTF-8 or UTF-16, with a byte-order mark or without
-):         # JSON values
-    "The values of a JSON file, its size checked before it is read. `ValueError`, `OSError` that name it."
-    with open(path, 'rb') as file:
-        check_limit('bytes', os.fstat(file.fileno()).st_size, path)
-        return read_json(file.read(limit('bytes') + 1), path)
-
 def json_text(
     values,       # numbers, text, None, lists, dicts
     indent=None,  # spaces; None: one line

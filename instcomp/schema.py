@@ -706,7 +706,16 @@ class Parts:
             tasks = ROLES[role][name].tasks
             if tasks and self.names['task'] not in tasks:
                 raise wrong(role, name, f'it is made for task {" or ".join(tasks)}, not {self.names["task"]}')
+        self.check_models()
         for section in self.sections.values(): section.check(self)
+    def check_models(self):
+        "A part that is a whole model goes with parts of that model only. `ValueError`."
+        there = {role: ROLES[role][name].model for role, name in self.names.items()}
+        whole = next((role for role, model in there.items() if model), None)
+        for role in {'encoder', 'modulator'} & there.keys() if whole else ():
+            if there[role] != there[whole]:
+                right = f'{whole} {self.names[whole]} is a whole model: give one of that kind, or none'
+                raise wrong(role, self.names[role], right)
 
 # %% ../nbs/face/schema.ipynb #b367bbc5
 def _only(given, known):

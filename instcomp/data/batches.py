@@ -65,6 +65,8 @@ class Crops:
 
     def __len__(self): return len(self.items)
 
+    def __getstate__(self): return {k: v for k, v in self.__dict__.items() if k != 'tables'}    # made anew
+
     @cached_property
     def tables(self): return [summed_area_table(im) for im in self.items]
 

@@ -14,7 +14,7 @@ import shutil
 import struct
 from collections import Counter
 from itertools import count
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 
 import torch
@@ -115,12 +115,13 @@ def _notes(words, path):
     "What is said of each signal. `ValueError` for another kind of file, or a later format."
     kind = words.get('instcomp'), words.get('format')
     if kind[0] == 'codes' and kind[1] != FORMAT:
-        raise ValueError(f'{path}: codes of format {str(kind[1])[:9]}, not {FORMAT}; update instcomp')
+        raise ValueError(f'{path}: codes of format {shown(kind[1])}, not {FORMAT}; update instcomp')
     if kind[0] not in ('codes', 'codes 1'): raise _wrong(path, 'not codes')
     notes = _numbered(words, path) if kind[0] == 'codes' else read_json(words.get('about', ''), path)
     if not isinstance(notes, list) or not notes: raise _wrong(path, 'it says of no signal what it is')
     model, weights = words.get('model', ''), words.get('sha256', '')
-    if not 0 < len(model) < 256 or {'/', '\0'} & set(model) or not re.fullmatch('[0-9a-f]{64}', weights):
+    named = 0 < len(model) < 256 and model.isprintable() and '/' not in model
+    if not named or not re.fullmatch('[0-9a-f]{64}', weights):
         raise _wrong(path, 'it does not name the model that made it')
     return [_note(about, path) for about in notes]
 
@@ -224,7 +225,8 @@ DEVICES = re.compile(r'(con|prn|aux|nul|com\d|lpt\d)(\..*)?', re.IGNORECASE)
 
 def _stem(name):
     "The name of an original without folder and ending, as any system takes it: up to 200 bytes."
-    stem = STRANGE.sub('_', PureWindowsPath(name).stem).encode()[:200].decode(errors='ignore').rstrip('. ')
+    stem = STRANGE.sub('_', PurePosixPath(name.replace('\\', '/')).stem)
+    stem = stem.encode()[:200].decode(errors='ignore').rstrip('. ')
     return f'_{stem}' if DEVICES.fullmatch(stem) else stem or 'signal'
 
 def output_names(

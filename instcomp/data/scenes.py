@@ -155,8 +155,12 @@ class CachedScenes:
         if split not in FIRST: raise ValueError(f'split {split!r}: give one of {", ".join(FIRST)}')
         self.folder, self.family, self.first, self.n = Path(folder), family, FIRST[split], n
         self.views, self.size, self.part = views, size, part
-        self.load = lru_cache(maxsize=None)(self._load)
+        self.parts = {}
     def __len__(self): return self.n
+    def __getstate__(self): return self.__dict__ | dict(parts={})     # another process has its own
+    def load(self, p):
+        if p not in self.parts: self.parts[p] = self._load(p)
+        return self.parts[p]
     def _load(self, p):
         path = self.folder/f'{self.family}-{self.size}-{self.views}-{self.first//self.part+p:04}.safetensors'
         if not path.exists():
@@ -183,9 +187,14 @@ class LearnitScenes:
         self.items = [p for p in places if (p/'transforms.json').is_file()]
         self.skipped = tuple(p.name for p in places if p not in self.items)
         if not self.items: raise ValueError(f'{path}: none of the {len(places)} objects of {split} is there')
-        self.read = lru_cache(maxsize=256)(lambda i: read_scene(self.items[i], size, frames))
+        self.how, self.read = (size, frames), lru_cache(maxsize=256)(self._read)
     def __len__(self): return len(self.items)
+    def _read(self, i): return read_scene(self.items[i], *self.how)
     def __getitem__(self, i): return self.read(i)
+    def __getstate__(self): return {k: v for k, v in self.__dict__.items() if k != 'read'}
+    def __setstate__(self, state):
+        self.__dict__ |= state                               # in another process nothing is remembered
+        self.read = lru_cache(maxsize=256)(self._read)
 
 # %% ../../nbs/data/scenes.ipynb #8eb58d3e
 def scene_signal(

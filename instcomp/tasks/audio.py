@@ -23,6 +23,7 @@ from ..evaluation.plot import save
 from ..fields.coords import grid, overlapping
 from ..models.codes import batch_size, exactly
 from ..models.ginr import like
+from ..schema import shown
 from .base import Task, road
 from .local import LevelledClips, LocalBatches, from_local_code, is_local, to_local_code
 
@@ -186,10 +187,13 @@ def one_clip(
     model,  # any
     about,  # dict of a clip: samples, rate, mean, peak
 ):          # 1
-    "A whole clip is one code. `ValueError` for numbers that no clip has."
+    "A whole clip is one code. `ValueError` for numbers that no clip has, or that contradict each other."
     level = dict(mean=(float, -1e6, 1e6), peak=(float, 0, 1e6))
     check_notes(about, dict(samples=(int, 1, 10**9), rate=(int, 1, 10**6)) | level)
-    return 1
+    n = round(about['samples']*rate_of(model)/about['rate'])
+    size = about.get('size', [n])
+    if isinstance(size, list) and [*map(type, size)] == [int] and abs(size[0] - n) <= 2 + n//1000: return 1
+    raise ValueError(f'size={shown(size)}: expected [{n}], give or take a few')
 
 def count_windows(
     model,  # a trained GINR of this task

@@ -59,7 +59,9 @@ class LSUNImages:
         make = t.Compose([*shape, t.ToDtype(torch.float32, scale=True)])
         try: self.set = LSUN(str(path), [f'{scene}_train' for scene in scenes], make)
         except ModuleNotFoundError: raise ValueError('LSUN is read with lmdb: pip install lmdb') from None
+        self.asked = path, scenes, size
         self.label = torch.repeat_interleave(torch.tensor([len(d) for d in self.set.dbs]))
+    def __reduce__(self): return LSUNImages, self.asked      # another process opens it anew
     def __len__(self): return len(self.set)
     def __getitem__(self, k): return default_collate([self.set[i][0] for i in k.tolist()])  # B 3 S S
 

@@ -24,6 +24,7 @@ from ..fields.coords import grid, overlapping
 from ..limits import check_limit
 from ..models.codes import exactly
 from ..models.ginr import like
+from ..schema import shown
 from .base import Task, road
 from .local import LocalBatches, evaluate_zoom, from_local_code, is_local, to_local_code
 from .local import zoom_pictures
@@ -91,8 +92,10 @@ def one_picture(
     model,  # any
     about,  # dict of a picture: height, width
 ):          # 1
-    "A whole picture is one code. `ValueError` for sizes that no picture has."
+    "A whole picture is one code. `ValueError` for sizes that no picture has, or that contradict each other."
     check_notes(about, dict(height=(int, 1, 10**6), width=(int, 1, 10**6)))
+    shape = [about['height'], about['width']]
+    if about.get('size', shape) != shape: raise ValueError(f'size={shown(about["size"])}: expected {shape}')
     return 1
 
 def count_tiles(

@@ -9,8 +9,9 @@ folder, and `use(case)`, which hands it to the library. `use` returns for a good
 Everything else is a finding: another exception, 5 seconds of processor time, 1 GB of memory, a dead worker.
 A module may have `command(case, out)`: the words of a command whose outputs go into the folder `out`; so many
 inputs of another seed then go through the real command, each in a process of its own: exit code 0, or 2 with
-one line and nothing left. Input i is a function of (seed, i). Slices of 1,000 inputs are added to the file
-as they are done; the same words go on where they were stopped, as long as library and suite are the same.
+one line and nothing left. `warm()`, if there, loads what is not to be counted. Input i is a function of
+(seed, i). Slices of 1,000 inputs are added to the file as they are done; the same words go on where they were
+stopped, as long as library and suite are the same.
 """
 import os
 import sys
@@ -178,7 +179,8 @@ def hear(live):
 def attempts(name, seed, inputs, jobs):
     "The results of all inputs, in any order."
     inputs = list(inputs)
-    waiting = [inputs[k:k + CHUNK] for k in range(0, len(inputs), CHUNK)]
+    size = min(CHUNK, -(-len(inputs)//jobs))
+    waiting = [inputs[k:k + size] for k in range(0, len(inputs), size)]
     live, done = [], []
     while live or waiting:
         while waiting and len(live) < jobs: live.append(Worker(name, seed, waiting.pop(0)))
@@ -273,7 +275,8 @@ def keep(out, key, figures):
 
 def run(name, n, seed, jobs, sample, out):
     "Try n inputs of a kind, and a sample through the command; go on where the file says."
-    about, key, _ = origin(f'{name} {n}', seed), f'fuzz_{name}', kind(name)   # imported once, then forked
+    about, key = origin(f'{name} {n}', seed), f'fuzz_{name}'
+    getattr(kind(name), 'warm', lambda: None)()                      # imported once, then forked
     found = (json.loads(out.read_text('utf-8')) if out.exists() else {}).get(key, {})
     same = all(found.get(k) == about[k] for k in ('seed', 'commit')) and '+' not in about['commit']
     state = {k: found[k] for k in EMPTY} if same else EMPTY

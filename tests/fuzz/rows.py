@@ -52,8 +52,8 @@ def value(rng, old=None):
     "Any value, often one near the old one, or of a role another's name."
     chance = rng.random()
     if isinstance(old, bool) or not isinstance(old, (int, float)) or chance < .5: return pick(rng, VALUES)
-    near = [old + 1, old - 1, old*2, -old, old/2, 0, float(old), str(old), [old], [old, old], int(old) + .5]
-    return pick(rng, near)
+    near = [old + 1, old - 1, old*2, -old, 0, str(old), [old], [old, old]]
+    return pick(rng, near + [old/2, float(old), old//1 + .5] if abs(old) < 1e100 else near)
 
 
 def role(rng):
@@ -111,6 +111,11 @@ def make(rng, folder):
     for _ in range(pick(rng, [0, 1, 1, 1, 2, 3])): config = changed(rng, config)
     (folder/'config.json').write_bytes(text_of(rng, config))
     return None, [], folder
+
+
+def warm():
+    "The first model without memory takes seconds: torch loads what it needs for it."
+    with torch.device('meta'): build('image-ipc-tiny')
 
 
 def use(case):
