@@ -10,7 +10,7 @@ ROOMS = {
     'evaluation': ['metrics', 'generative', 'probes', 'plot'],
     'models': ['codes', 'ginr', 'modulation', 'ipc', 'meta', 'attention', 'hypernetwork', 'occupancy',
                'radiance', 'inrgan', 'discriminator', 'entropy', 'local'],
-    'data': ['images', 'audio', 'speech', 'batches', 'synthetic_views', 'scenes', 'datasets', 'code_files'],
+    'data': ['headers', 'images', 'audio', 'speech', 'batches', 'synthetic_views', 'scenes', 'datasets', 'code_files'],
     'training': ['loop', 'device', 'checkpoint', 'trainer'],
     'tasks': ['base', 'local', 'image', 'audio', 'views', 'gan', 'registry'],
     'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'catalog', 'gan', 'builder', 'run'],
