@@ -52,8 +52,8 @@ FEATURES = {'AVIF': 'avif', 'JPEG2000': 'jpg_2000', 'WEBP': 'webp'}
 
 def _ready(kind):
     "Is there a decoder? `Refused`, with what to install."
-    if kind is None: raise Refused('of no kind that is read; give a JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, AVIF, '
-                                   'JPEG 2000 or HEIC')
+    if kind is None: raise Refused('of no kind that is read; give a JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, '
+                                   'AVIF, JPEG 2000 or HEIC')
     if kind == 'HEIF':
         try: from pillow_heif import register_heif_opener
         except ImportError: raise Refused('to read HEIC, install pillow-heif') from None
