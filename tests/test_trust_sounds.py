@@ -130,7 +130,7 @@ def test_an_unknown_ending_is_no_picture(tmp_path):
                              ('g', b'fLaC' + bytes(9), AudioTask)]:
         (tmp_path/name).write_bytes(head)
         assert kind_of(tmp_path/name) is kind
-    assert weights_for(tmp_path/'a.xyz') == 'voices-ipc' and weights_for('a.PNG', 2) == 'photos-zoom'
+    assert weights_for(tmp_path/'a.xyz') == 'speech-local' and weights_for('a.PNG', 2) == 'photos-zoom'
     (tmp_path/'h.docx').write_bytes(b'PK\3\4')
     refused(lambda: kind_of(tmp_path/'h.docx'), 'h.docx', '.png', '.wav', '.json')
     refused(lambda: kind_of(tmp_path/'none.xyz'), 'none.xyz', 'no such file')

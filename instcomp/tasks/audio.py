@@ -284,7 +284,7 @@ def pictures(
 # %% ../../nbs/13_audio.ipynb #ab05ecd3
 class AudioTask(Task):
     "Sounds: a clip (1, n) in [-1, 1] and its samples a second."
-    query, unit, counts, weights = staticmethod(query), 'samples', ('rate',), 'voices-ipc'
+    query, unit, counts, weights = staticmethod(query), 'samples', ('rate',), 'speech-local'
     point, values, axes, channels = 1, 1, 1, 1
     reads, writes = SOUND_ENDINGS, WRITTEN
     def source(self, name, split):

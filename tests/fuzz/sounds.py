@@ -143,7 +143,7 @@ def use(case):
     "As `reconstruct` and `train` do; what comes back must be a sound."
     net = model()
     if case.is_dir() and case.name == 'many': return used_folder(case)
-    if kind_of(case).weights != 'voices-ipc': raise ValueError(f'{case.name}: not of sounds')
+    if kind_of(case).weights != 'speech-local': raise ValueError(f'{case.name}: not of sounds')
     task = task_of(net.config)
     sound, rate = task.read(case)
     about = task.describe((sound, rate))
