@@ -398,8 +398,8 @@ def test_a_group_of_processes_gets_ctrl_c(tmp_path):
     words = ['train', 'image-ipc-tiny', '--data', folder, '--out', tmp_path/'run', '--steps', 100000]
     listen = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n'
     code = f'{listen}from instcomp.cli import main; sys.exit(main())'
-    child = subprocess.Popen([sys.executable, '-c', code, *map(str, [*words, *SMALL, '--workers', 1])], env=ENV, text=True,
-                             stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    words = [sys.executable, '-c', code, *map(str, [*words, *SMALL, '--workers', 1])]
+    child = subprocess.Popen(words, env=ENV, text=True, stderr=subprocess.PIPE, start_new_session=True)
     while not (tmp_path/'run/state/state.json').exists() and child.poll() is None: time.sleep(.05)
     os.killpg(child.pid, signal.SIGINT)
     said = child.communicate(timeout=120)[1]
