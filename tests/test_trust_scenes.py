@@ -587,10 +587,10 @@ def test_the_command_on_layouts(tmp_path, capsys):
     assert main(['reconstruct', str(tmp_path/'two'), '-o', str(out)]) == 2 and not out.exists()
     assert f'2 scenes in it; name one, such as {tmp_path/"two"/"object0"}' in capsys.readouterr().err
     small = ['encoder.dim=16', 'encoder.heads=2', 'encoder.ff=16', 'task.points=8', 'task.rays=8']
-    words = [word for one in small for word in ('--set', one)]
+    words = [word for one in [*small, 'task.support=1'] for word in ('--set', one)]
     for name in ('two', 'three'):
         run = ['--data', str(tmp_path/name), '--out', str(tmp_path/f'run-{name}')]
-        assert main(['train', 'nvs-ipc-tiny-cars', *run, '--steps', '1', *words, '--set', 'task.support=1']) == 0
+        assert main(['train', 'nvs-ipc-tiny-cars', *run, '--steps', '1', *words]) == 0
     assert main(['encode', str(tmp_path/'two'), '-o', str(tmp_path/'codes.safetensors')]) == 0
 
 
@@ -613,7 +613,8 @@ def test_no_more_is_kept_than_the_limit(tmp_path):
 
 
 @pytest.mark.parametrize('text', ['{', '[]', '{"train": 3}', '{"train": [3]}', '{"train": [["a"]]}', '3',
-                                  'null', '{"test": ["a"]}', '{"train": []}', '{"train": ["\\u0000"]}', '['*9999])
+                                  'null', '{"test": ["a"]}', '{"train": []}', '{"train": ["\\u0000"]}',
+                                  '['*9999])
 def test_splits_of_another_form(text, tmp_path):
     (tmp_path/'car_splits.json').write_text(text)
     assert 'car_splits.json' in line(LearnitScenes, tmp_path, 'car')
