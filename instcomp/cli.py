@@ -246,18 +246,19 @@ def eval_command(
 
 # %% ../nbs/face/cli.ipynb #90a62435
 def _files(words, endings):
-    "Each file once, with whether it was named, not found in a folder; those listed again. `ValueError`."
-    from instcomp.data.batches import list_files
-    files, again = {}, []
+    "Each file once, with whether it was named, not found in a folder; those listed again; others of folders."
+    from instcomp.data.batches import found_files
+    files, again, others = {}, [], []
     for word in words:
-        inside = list_files(word, endings) if (found := Path(word).is_dir()) else [Path(word)]
+        inside, rest = found_files(word, endings) if (found := Path(word).is_dir()) else ([Path(word)], [])
+        others += [f'{file}: {why}' for file, why in rest]
         if not inside: raise ValueError(f'{word}: no file in this folder ends in {" ".join(endings)}')
         for file in inside:
             key = os.path.realpath(file)
             if key in files: again.append(file)
             first, named = files.get(key, (file, False))
             files[key] = first, named or not found
-    return list(files.values()), again
+    return list(files.values()), again, others
 
 def _few(lines, most=3):
     more = f'; and {len(lines) - most} more' if len(lines) > most else ''
@@ -320,10 +321,11 @@ def encode_command(
     path, model = place(out), model or weights_for(files[0])
     net = load(model, device)
     task, left = task_of(net.config), []
-    inputs, again = _files(files, task.reads)
+    inputs, again, others = _files(files, task.reads)
     spare(path, chain(_weights(find(model)), *(_below(file) for file, _ in inputs)), overwrite)
     save_codes(path, _encoded(progress(inputs), _encoder(net, task, steps, quality), left), find(model))
-    if left: _stop(f'{len(inputs) - len(left)} of {len(inputs)} files encoded, left out: {_few(left)}')
+    n, left = len(inputs) - len(left), left + others
+    if left: _stop(f'{n} of {n + len(left)} files encoded, left out: {_few(left)}')
     if again: _stop(f'{len(again)} listed more than once, encoded once: {_few(again)}')
 
 
