@@ -156,6 +156,7 @@ def _tiff(file):
     "Plain: a TIFF with a directory of what decoding needs; deep colours as a wide grey picture."
     found = directory(file)
     if found is None: raise ValueError('its directory is missing')
+    if (n := _first(file, found, 277, 1)) > 6: raise Refused(f'{n} channels; give a picture of 1 to 4')
     turn, deep = _first(file, found, 274, 1), _deep(file, found)
     entries = _wide(file, found, deep.samples) if deep and deep.colours else found.entries
     kept = [e for e in entries if e.tag in NEEDED]

@@ -11,6 +11,7 @@ import io
 import os
 import stat
 import struct
+import threading
 import warnings
 import zlib
 from contextlib import contextmanager
@@ -39,6 +40,25 @@ def one_line(error):
 def printable(path):
     "A file's name on one line: what is no letter is spelled out."
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+
+QUIET = threading.RLock()
+
+@contextmanager
+def silent(on=True):
+    "Keep off stderr what C libraries print there past Python, of broken files."
+    with QUIET:
+        try: kept = os.dup(2) if on else None
+        except OSError: kept = None                                           # there is no stderr
+        try:
+            if kept is not None:
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, 2)
+                os.close(null)
+            yield
+        finally:
+            if kept is not None:
+                os.dup2(kept, 2)
+                os.close(kept)
 
 @lru_cache(maxsize=1000)
 def say(line):
@@ -232,7 +252,8 @@ def read_image(
     "A picture, upright, on white where transparent. `FileNotFoundError`, `IsADirectoryError`, `ValueError`."
     if mode not in ('RGB', 'L'): raise ValueError(f'mode {mode!r}: give RGB or L')
     path = plain_file(path)
-    with _named(path), _opened(path) as (picture, given): return _whole(picture, given, mode)
+    with _named(path), _opened(path) as (picture, given), silent(picture.format in ('PNG', 'TIFF')):
+        return _whole(picture, given, mode)
 
 def check_image(
     path,  # of a picture file
