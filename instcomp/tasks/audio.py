@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ..data.audio import SOUND_ENDINGS, Clips, read_sound, resampled, write_sound
+from ..data.audio import LOUDEST, SOUND_ENDINGS, WRITTEN, Clips, read_sound, resampled, write_sound
 from ..data.batches import split_files
 from ..data.code_files import check_notes
 from ..data.datasets import librispeech
@@ -21,6 +21,7 @@ from ..data.speech import voices
 from ..evaluation.metrics import frame_length, log_spectral_distance, psnr, si_sdr, spectrograms
 from ..evaluation.plot import save
 from ..fields.coords import grid, overlapping
+from ..limits import check_limit, limit
 from ..models.codes import batch_size, exactly
 from ..models.ginr import like
 from ..schema import shown
@@ -67,7 +68,10 @@ def source(
     rate, size = config['task']['rate'], config['size']
     if name == 'voices': return Clips(voices(split, rate, seconds=max(3., 1.5*size/rate)), rate, size)
     if name == 'librispeech': return Clips(librispeech(split=split), rate, size, first=True, name=name)
-    if Path(name).is_dir(): return Clips(split_files(name, split, SOUND_ENDINGS), rate, size, name=name)
+    if Path(name).is_dir():
+        files = split_files(name, split, SOUND_ENDINGS)
+        if files: return Clips(files, rate, size, name=name)
+        raise ValueError(f'{name}: no sound to {split} on; files may end in {" ".join(SOUND_ENDINGS)}')
     raise ValueError(f'{name}: holds no sounds; give voices, librispeech, or a folder of sounds')
 
 def evaluation_windows(
@@ -134,23 +138,28 @@ def evaluate(
 # %% ../../nbs/13_audio.ipynb #f331e185
 def describe_clip(sound, rate):
     "What a decoder must know of a clip beside its codes: length, rate, mean and peak."
-    mean = float(sound.mean())
-    return dict(samples=sound.shape[-1], rate=rate, mean=mean, peak=float((sound - mean).abs().max()))
+    mean, ends = float(sound.mean(dtype=torch.float64)), sound.aminmax()                 # finite at any level
+    peak = max(float(ends.max) - mean, mean - float(ends.min))
+    return dict(samples=sound.shape[-1], rate=rate, mean=mean, peak=peak)
+
+def _levelled(sound, about):
+    "A clip at mean 0 and peak 0.7; silence stays silence."
+    return (sound - about['mean'])*(.7/about['peak'] if about['peak'] > 1e-30 else 1.)
 
 def output_length(
     about,  # dict of the clip: samples
     scale,  # times its samples
-    limit=100_000_000,  # samples
 ):          # scale·n
     "The length of the output. `ValueError` unless `scale` is whole, and for more samples than the limit."
-    n = about['samples']*int(scale)
+    if isinstance(scale, tuple): raise ValueError('--size is one of pictures; of a sound give --scale')
     if scale != int(scale) or scale < 1: raise ValueError(f'--scale {scale}: give a whole number from 1')
-    if n <= limit: return n
-    raise ValueError(f'--scale {scale} makes {n:,} samples, over {limit//10**6} million; give a smaller')
+    return check_limit('samples', about['samples']*int(scale), f'--scale {scale}')
+
+def _length_at(n, old, new): return -(-n*new//old)             # in whole numbers, exact at any length
 
 def _length(model, about):
-    "Samples of a clip at the model's rate, a window's at least; in whole numbers, exact at any length."
-    return max(model.config['size'], -(-about['samples']*rate_of(model)//about['rate']))
+    "Samples of a clip at the model's rate, a window's at least."
+    return max(model.config['size'], _length_at(about['samples'], about['rate'], rate_of(model)))
 
 # %% ../../nbs/13_audio.ipynb #ceff9305
 @torch.no_grad()
@@ -164,9 +173,8 @@ def to_codes(
 ):             # yields codes, `batch` windows each, in order
     "Cut a clip into overlapping windows at the model's rate, mean 0 and peak 0.7, and encode them."
     size, about = model.config['size'], describe_clip(sound, rate)
-    level = (sound - about['mean'])*(.7/(about['peak'] or 1))
     m = _length(model, about)
-    wave = resampled(level, rate, rate_of(model))[:, :m]    # of a long clip it may lack one sample at the end
+    wave = resampled(_levelled(sound, about), rate, rate_of(model))
     wave = F.pad(wave, (0, m - wave.shape[1]), mode='replicate')                            # 1 m
     starts = overlapping(m, size)
     for part in bar([starts[k:k+batch] for k in range(0, len(starts), batch)]):
@@ -177,7 +185,8 @@ def to_codes(
 def _times(model, about, scale):
     "For each window: its first output sample, and the output samples' coordinates in the window."
     size, rate, out = model.config['size'], rate_of(model), about['rate']*scale
-    count = torch.arange(math.ceil(size*out/rate), dtype=torch.float64)                     # K
+    most = min(math.ceil(size*out/rate), about['samples']*scale)         # a clip may be shorter than a window
+    count = torch.arange(most, dtype=torch.float64)                                         # K
     for s in overlapping(_length(model, about), size):
         first = math.ceil(s*out/rate)
         yield first, 2*((first + count)/out + (.5 - s - size/2)/rate)        # sample k: at k/out
@@ -189,7 +198,7 @@ def one_clip(
 ):          # 1
     "A whole clip is one code. `ValueError` for numbers that no clip has, or that contradict each other."
     level = dict(mean=(float, -1e6, 1e6), peak=(float, 0, 1e6))
-    check_notes(about, dict(samples=(int, 1, 10**9), rate=(int, 1, 10**6)) | level)
+    check_notes(about, dict(samples=(int, 1, limit('samples')), rate=(int, 1, 10**6)) | level)
     n = round(about['samples']*rate_of(model)/about['rate'])
     size = about.get('size', [n])
     if isinstance(size, list) and [*map(type, size)] == [int] and abs(size[0] - n) <= 2 + n//1000: return 1
@@ -201,8 +210,7 @@ def count_windows(
 ):          # how many windows it is cut into
     "The number of a clip's codes. `ValueError` for numbers that no clip has."
     one_clip(model, about)
-    n = _length(model, about)
-    if n > 10**9: raise ValueError(f'{about["samples"]} samples at {about["rate"]} Hz: over 10^9 here')
+    n = check_limit('samples', _length(model, about), f'{about["samples"]} samples at {about["rate"]} Hz')
     return len(overlapping(n, model.config['size']))
 
 # %% ../../nbs/13_audio.ipynb #53eb8589
@@ -213,7 +221,7 @@ def from_codes(
     about,    # dict of the clip: samples, rate, mean, peak
     scale=1,  # whole number: the output has exactly this many times the samples, and the rate
 ):            # (1, scale·n) on the CPU
-    "Decode windows at the output's own times, faded into each other. `ValueError` over 100 million samples."
+    "Decode windows at the output's own times, faded into each other. `ValueError` for too many samples."
     n, half = output_length(about, scale), model.config['size']/rate_of(model)
     out, windows = torch.zeros(2, n + 1), _times(model, about, int(scale))
     for code in exactly(codes, len(overlapping(_length(model, about), model.config['size']))):
@@ -231,7 +239,7 @@ def from_codes(
 def _to_whole(model, sound, rate, steps=0, batch=None, bar=iter, quality=None):
     "The code of a clip at the model's rate, mean 0 and peak 0.7."
     about = describe_clip(sound, rate)
-    wave = resampled((sound - about['mean'])*(.7/(about['peak'] or 1)), rate, rate_of(model))
+    wave = resampled(_levelled(sound, about), rate, rate_of(model))
     return to_local_code(model, wave, steps, bar=bar, quality=quality)
 
 def _from_whole(model, codes, about, scale=1):
@@ -256,6 +264,7 @@ def reconstruct(
     if sound.dim() != 2 or len(sound) != 1 or not sound.shape[1]:
         raise ValueError(f'sound of shape {tuple(sound.shape)}: give (1, n), one sample or more')
     if not sound.isfinite().all(): raise ValueError('the sound has samples that are not finite numbers')
+    if sound.abs().max() > LOUDEST: raise ValueError(f'the sound exceeds {LOUDEST:g}: scale it to [-1, 1]')
     encode, decode = road(model, ROADS)
     return decode(model, encode(model, sound, rate, steps, bar=bar), describe_clip(sound, rate), scale)
 
@@ -275,9 +284,9 @@ def pictures(
 # %% ../../nbs/13_audio.ipynb #ab05ecd3
 class AudioTask(Task):
     "Sounds: a clip (1, n) in [-1, 1] and its samples a second."
-    query, unit, counts, weights = staticmethod(query), 'samples', ('rate',), 'voices-ipc'
+    query, unit, counts, weights = staticmethod(query), 'samples', ('rate',), 'speech-local'
     point, values, axes, channels = 1, 1, 1, 1
-    reads, writes = SOUND_ENDINGS, SOUND_ENDINGS[:3]
+    reads, writes = SOUND_ENDINGS, WRITTEN
     def source(self, name, split):
         clips = source(name, split, self.config)
         if not is_local(self.config) or split != 'train': return clips
@@ -287,7 +296,11 @@ class AudioTask(Task):
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
         return evaluate(model, signals, steps, protocol, bar=bar)
     def pictures(self, model, signals, folder, steps=0): return pictures(model, signals, folder, steps)
-    def read(self, file): return read_sound(file)
+    def read(self, file):
+        sound, rate = read_sound(file)
+        n = _length_at(sound.shape[1], rate, self.config['task']['rate'])
+        check_limit('samples', n, f'{file} at {self.config["task"]["rate"]:,} samples a second')
+        return sound, rate
     def write(self, signal, path): return write_sound(signal[0], path, signal[1])
     def describe(self, signal): return describe_clip(*signal)
     def encode(self, model, signal, steps=0, bar=iter, **coded):

@@ -92,7 +92,7 @@ class LevelledClips:
 
     def window(self, size, rng):
         "One window (1, size): 0.4 to 1 times as loud, half upside down, half backwards."
-        clip = self.clips.whole(self.clips.items[rng.integers(len(self))])
+        clip = self.clips.nearest(rng.integers(len(self)), lambda i: self.clips.whole(self.clips.items[i]))
         start, gain = rng.integers(len(clip) - size + 1), rng.uniform(.4, 1)*rng.choice([-1, 1])
         level = (clip[start:start + size] - clip.mean())*(float(gain)*.7/max(float(clip.abs().max()), 1e-6))
         return (level.flip(0) if rng.random() < .5 else level)[None]

@@ -9,6 +9,7 @@ __all__ = ['encode_views', 'score_scene', 'evaluate', 'disagreement', 'surface',
 # %% ../../nbs/15_nvs.ipynb #b6da1b84
 import math
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -16,11 +17,11 @@ import torch
 from ..data.code_files import check_notes
 from ..data.datasets import data_home
 from ..data.images import write_gif
-from ..data.scenes import CachedScenes, LearnitScenes, SceneSource, centre_square, read_scene
-from ..data.scenes import scene_signal
+from ..data.scenes import CachedScenes, FolderScenes, LearnitScenes, SceneSource, holds_scene
+from ..data.scenes import open_scene, scene_places, scene_signal
 from ..evaluation.metrics import interval, psnr
 from ..evaluation.plot import save, show
-from ..geometry.camera import pixels, rays
+from ..geometry.camera import Lens, pixels, rays
 from ..geometry.mesh import extract_mesh, mise
 from ..geometry.shapes import PLURALS
 from ..models.codes import code_size, exactly
@@ -42,9 +43,12 @@ def encode_views(
     signal = scene_signal(scene, shown, shown)
     return model.encode({k: v[None].to(**like(model)) for k, v in signal.items()}, steps)
 
-def _asked(n, support, how, draw):
-    "Which pictures are shown and which asked about."
-    if how == 'held-out': return torch.arange(support), torch.arange(n//2, n)
+def _asked(scene, support, how, draw):
+    "Which pictures are shown and which asked about. `ValueError` where too few are there."
+    n = len(scene.images)
+    shown = (scene.context or n//2) if how == 'held-out' else n - 1
+    if support > shown: raise ValueError(f'{n} pictures: too few to show {support} of them')
+    if how == 'held-out': return torch.arange(support), torch.arange(shown, n)
     order = torch.randperm(n, generator=draw)
     return order[:support], order[support:support + 1]
 
@@ -59,15 +63,13 @@ def score_scene(
     **see_how,        # as `render_views` takes it
 ):                    # dict: psnr (Q,), depth_error (median over pixels, nan where depth is unknown)
     "One object. `ValueError` where too few pictures are there."
-    shown, asked = _asked(len(scene.images), support, how, draw)
-    if support > (len(scene.images)//2 if how == 'held-out' else len(scene.images) - 1):
-        raise ValueError(f'{len(scene.images)} pictures: too few to show {support} of them')
+    shown, asked = _asked(scene, support, how, draw)
     code, shape = encode_views(model, scene, shown, steps), scene.images.shape[-2:]
-    out = render_views(model, code, scene.poses[asked], scene.lens, shape, **see_how)
+    out = render_views(model, code, scene.poses[asked], scene.lens_of(asked), shape, **see_how)
     rgb, error = out['rgb'].permute(0, 3, 1, 2).cpu().float(), math.nan
     if scene.depth is not None:
         true, both = scene.depth[asked], (scene.depth[asked] > 0) & (out['opacity'].cpu() > .5)
-        d = rays(scene.poses[asked], scene.lens, pixels(*true.shape[-2:]))[1].norm(dim=-1)
+        d = rays(scene.poses[asked], scene.lens_of(asked), pixels(*true.shape[-2:]))[1].norm(dim=-1)
         far = (out['depth']/out['opacity'].clamp(min=.01)).cpu()*d
         if both.any(): error = (far - true)[both].abs().median().item()
     return dict(psnr=psnr(rgb, scene.images[asked]), depth_error=error)
@@ -83,7 +85,7 @@ def evaluate(
     repeats=1,    # passes, for 'random'
     bar=iter,     # wraps the list of objects, such as tqdm
 ):                # dict of numbers, ready for JSON
-    "Mean of per-picture PSNR over objects with its 95 % interval, and the depth's error."
+    "Mean of per-picture PSNR over objects, its 95 % interval (None for one object), the depth's error."
     found, refined, depth, white = [], [], [], []
     draw = torch.Generator().manual_seed(0)
     for i in bar(range(len(scenes))):
@@ -96,7 +98,8 @@ def evaluate(
         white.append(psnr(torch.ones_like(scenes[i].images), scenes[i].images).mean())
     known = [v for v in depth if v == v]
     says = f'{protocol}; {support} shown, {how} views; full pictures, mean of per-picture PSNR, unclamped'
-    return dict(psnr=interval(found)[0], interval=interval(found)[1],
+    mean, wide = interval(found)
+    return dict(psnr=mean, interval=wide if len(found) > 1 else None,
                 psnr_refined=interval(refined)[0] if steps else None, refine_steps=steps,
                 depth_error=sum(known)/len(known) if known else None, psnr_white=interval(white)[0],
                 code_numbers=code_size(model.modulator.code_shape), n=len(scenes),
@@ -128,18 +131,48 @@ def surface(
     return extract_mesh(values, level)
 
 # %% ../../nbs/15_nvs.ipynb #3d2139d2
+@lru_cache(maxsize=1000)
+def _say(line):
+    "A line on stderr, once."
+    print(line if line.isprintable() else ascii(line)[1:-1], file=sys.stderr)
+
+def _left_out(path, names, n):
+    "Say which of `n` frames or scenes are left out: their number, and a few names."
+    more = f'; and {len(names) - 3} more' if len(names) > 3 else ''
+    if names: _say(f'{path}: {len(names)} of {n} left out: {"; ".join(names[:3])}{more}')
+
 def _said(scene, path, config):
-    "The same scene; on stderr what is missing, and whether rays can meet anything at its scale."
-    for name in scene.skipped: print(f'{path}: {name} is listed but not there, skipped', file=sys.stderr)
-    away = scene.poses[:, :3, 3].norm(dim=1)
+    "The same scene; on stderr what is missing or odd, and whether rays can meet anything at its scale."
+    _left_out(path, scene.skipped, len(scene.skipped) + len(scene.images))
+    away, off = scene.poses[:, :3, 3].norm(dim=1), (scene.poses[:, :3, 3]*scene.poses[:, :3, 2]).sum(1)
     near, far = (config['task'].get(k, v) for k, v in dict(near=2., far=6.).items())
+    odd = list(scene.notes)
     if away.min() > far or away.max() < near:
-        print(f'{path}: cameras are {away.min():.3g} to {away.max():.3g} from the origin, rays run from '
-              f'{near:g} to {far:g}: scale the poses, or --set task.near and task.far', file=sys.stderr)
+        odd.append(f'cameras are {away.min():.3g} to {away.max():.3g} from the origin, rays run from '
+                   f'{near:g} to {far:g}: scale the poses, or --set task.near and task.far')
+    elif not odd and off.median() <= 0:
+        odd.append('most cameras have the origin behind them, where objects are expected')
+    if odd: _say(f'{path}: {"; ".join(odd)}')
     return scene
 
+def _enough(scene, path, most):
+    "The same scene. `ValueError` for one that has nothing left to ask about."
+    n = len(scene.images)
+    if n > most: return scene
+    raise ValueError(f'{path}: {n} pictures (of all, half are learnt from) are too few to show {most} and '
+                     'ask about others; give more, or lower task.support')
+
+def _folder(name, split, config, most):
+    "Scenes of a user: the folder or file of one, or many in a folder."
+    if Path(name).is_dir() and not holds_scene(name):
+        scenes = FolderScenes(name, split, config['size'], most)
+        _left_out(name, scenes.skipped, len(scenes.skipped) + len(scenes))
+        for line in scenes.notes[:10]: _say(line)
+        return scenes
+    return [_enough(_said(open_scene(name, split, config['size']), name, config), name, most)]
+
 def _open(name, split, config):
-    "Scenes by name: an offline family, shapenet-<family>, a folder in the learnit layout, or one scene."
+    "Scenes by name: an offline family, shapenet-<family>, a folder in the learnit layout, a user's scenes."
     name, size, frames = str(name), config['size'], slice(0, 25) if split == 'train' else None
     if name in PLURALS:
         n, kept = config['task'].get('objects', 200), config['task'].get('pictures', 12)
@@ -148,11 +181,15 @@ def _open(name, split, config):
     if (plural := name.removeprefix('shapenet-')) in PLURALS:
         return LearnitScenes(data_home()/'shapenet', PLURALS[plural], split, size, frames)
     found = [f for f in PLURALS.values() if (Path(name)/f'{f}_splits.json').is_file()]
-    if found: return LearnitScenes(name, found[0], split, size, frames)
-    scene = _said(centre_square(read_scene(name, size)), name, config)
-    n = max(1, len(scene.images)//2) if split == 'train' else len(scene.images)   # the rest is asked about
-    return [scene._replace(images=scene.images[:n], poses=scene.poses[:n],
-                           depth=None if scene.depth is None else scene.depth[:n])]
+    if not found: return _folder(name, split, config, max(_support(config)) if split == 'train' else 1)
+    scenes = LearnitScenes(name, found[0], split, size, frames)
+    _left_out(name, scenes.skipped, len(scenes.skipped) + len(scenes))
+    return scenes
+
+def _support(config):
+    "How many pictures are shown, from and to."
+    support = config['task'].get('support', 1)
+    return (support, support) if isinstance(support, int) else tuple(support)
 
 def source(
     name,    # 'cars', 'chairs', 'lamps'; 'shapenet-cars' ...; or a folder
@@ -161,7 +198,7 @@ def source(
 ):           # SceneSource
     "The source of a run's training batches."
     task = config['task']
-    return SceneSource(_open(name, split, config), tuple(task.get('support', (1, 1))), task.get('rays', 128),
+    return SceneSource(_open(name, split, config), _support(config), task.get('rays', 128),
                        task.get('asked', 1), task.get('adaptive', .5))
 
 def held_out(name, config, n, seed):
@@ -182,9 +219,10 @@ def pictures(
     "Shown, asked and answered pictures with depth; an orbit of the first object."
     panels = []
     for scene in scenes:
-        H = scene.images.shape[-2:]
-        out = render_views(model, encode_views(model, scene, [0], steps), scene.poses[-1], scene.lens, H)
-        panels += [scene.images[0], scene.images[-1], out['rgb'].permute(2, 0, 1), out['opacity'][None]]
+        H, last = scene.images.shape[-2:], [len(scene.images) - 1]
+        code = encode_views(model, scene, [0], steps)
+        out = render_views(model, code, scene.poses[last], scene.lens_of(last), H)
+        panels += [scene.images[0], scene.images[-1], out['rgb'][0].permute(2, 0, 1), out['opacity']]
     titles = ['shown', 'asked', 'answer', 'opacity']*len(scenes)
     turn = orbit(model, encode_views(model, scenes[0], [0], steps), size=max(64, H[0]))['rgb']
     figure = show(panels, titles, 4, 1.4)
@@ -203,12 +241,16 @@ class ViewsTask(Task):
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
         return evaluate(model, signals, steps, protocol, bar=bar)
     def pictures(self, model, signals, folder, steps=0): return pictures(model, signals, folder, steps)
+    @staticmethod
+    def holds(folder): return bool(scene_places(folder))
     def read(self, file):
-        return _said(centre_square(read_scene(file, self.config['size'])), file, self.config)
+        if Path(file).is_dir() and len(found := scene_places(file)) > 1:
+            raise ValueError(f'{file}: {len(found)} scenes in it; name one, such as {found[0]}')
+        return _said(open_scene(file, 'show', self.config['size']), file, self.config)
     def write(self, signal, path): return write_gif(signal, path)
     def describe(self, signal):
-        angle = 2*math.atan(.5*signal.images.shape[-1]/signal.lens.fx)
-        return dict(skipped=list(signal.skipped), angle=angle)
+        lens = signal.lens if isinstance(signal.lens, Lens) else signal.lens[0]
+        return dict(skipped=len(signal.skipped), angle=2*math.atan(.5*signal.images.shape[-1]/lens.fx))
     def encode(self, model, signal, steps=0, bar=iter):
         return [encode_views(model, signal, range(len(signal.images)), steps)]
     def expects(self, model, about):
