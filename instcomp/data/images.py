@@ -105,7 +105,9 @@ def _opened(path, whole=True):
                 own = kind in ('JPEG', 'PNG', 'TIFF', 'AVIF')
                 given = stripped(file, whole) if own else None
                 file.seek(0)
-                with Image.open(io.BytesIO(given.data) if own else file, formats=[kind]) as picture:
+                whole = own or kind == 'JPEG2000'              # whose boxes may claim more than there is
+                data = io.BytesIO(given.data if own else file.read()) if whole else file
+                with Image.open(data, formats=[kind]) as picture:
                     deep = given.deep if own else None
                     _within([(picture.width//(deep.samples if deep else 1), picture.height)])
                     picture.info['path'] = path
@@ -343,10 +345,11 @@ def resize(
     image,  # (3, H, W) in [0, 1]
     size,   # the short side afterwards
 ):          # (3, h, w): the long side in proportion, rounded down
-    "PIL's bilinear resize on 8 bits with anti-aliasing: what the papers' `Resize(size)` does to a file."
+    "PIL's bilinear resize on 8 bits with anti-aliasing: the papers' `Resize(size)`. `ValueError`: too long."
     H, W = image.shape[1:]
     if min(H, W) == size: return image
     h, w = size*H//min(H, W), size*W//min(H, W)
+    check_limit('pixels', h*w, f'{H} x {W} pixels with {size} on the short side')
     bits = image.mul(255).round_().byte().permute(1, 2, 0).numpy()
     bits = np.array(Image.fromarray(bits).resize((w, h), Image.BILINEAR))
     return torch.from_numpy(bits).permute(2, 0, 1).contiguous().float().div_(255)

@@ -1,4 +1,4 @@
-"Pictures and folders of them: every kind, with damaged bytes, lying sizes, metadata of any state, other names."
+"Pictures and folders of them: damaged bytes, lying sizes, metadata of any state, other names."
 import io
 import os
 import struct
@@ -16,10 +16,19 @@ from instcomp.limits import set_limits
 
 NAMED = True
 LIMIT = 'pixels=4e6'
-MODES = dict(png='1 L LA P PA RGB RGBA I;16', jpg='L RGB CMYK', tif='1 L LA P RGB RGBA CMYK LAB I;16 I F', gif='L P',
-             webp='RGB RGBA', bmp='1 L P RGB', ppm='RGB', pgm='L I;16', pbm='1', avif='RGB RGBA', jp2='L RGB RGBA I;16')
-NAMES = ['.png', '.jpg', '.JPG', '.jfif', '.jpe', '.tif', '.TIFF', '.gif', '.webp', '.bmp', '.ppm', '.pgm', '.avif',
-         '.jp2', '.j2k', '.heic', '.png.png', '']
+MODES = dict(png='1 L LA P PA RGB RGBA I;16', jpg='L RGB CMYK', tif='1 L LA P RGB RGBA CMYK LAB I;16 I F',
+             gif='L P', webp='RGB RGBA', bmp='1 L P RGB', ppm='RGB', pgm='L I;16', pbm='1', avif='RGB RGBA',
+             jp2='L RGB RGBA I;16')
+NAMES = ['.png', '.jpg', '.JPG', '.jfif', '.jpe', '.tif', '.TIFF', '.gif', '.webp', '.bmp', '.ppm', '.pgm',
+         '.avif', '.jp2', '.j2k', '.heic', '.png.png', '']
+WAYS = dict(tif=[{}, *(dict(compression=name) for name in ('tiff_lzw', 'tiff_deflate', 'packbits')),
+                 dict(big_tiff=True)],
+            jpg=[{}, dict(progressive=True), dict(quality=40, subsampling=0), dict(restart_marker_blocks=1)],
+            webp=[{}, dict(lossless=True)], avif=[dict(speed=10)], png=[{}, dict(optimize=True)])
+KIND = dict(jpg='JPEG', tif='TIFF', jp2='JPEG2000', pgm='PPM', pbm='PPM')
+
+
+def pick(rng, some): return some[int(rng.integers(len(some)))]
 
 
 def picture(rng, mode):
@@ -37,44 +46,36 @@ def picture(rng, mode):
 
 def saved(rng, ending, mode):
     "Bytes of a file, in one of the ways that Pillow can write it."
-    options = dict(tif=[{}, dict(compression='tiff_lzw'), dict(compression='tiff_deflate'), dict(big_tiff=True),
-                        dict(compression='packbits')],
-                   jpg=[{}, dict(progressive=True), dict(quality=40, subsampling=0), dict(restart_marker_blocks=1)],
-                   webp=[{}, dict(lossless=True)], avif=[dict(speed=10)], png=[{}, dict(optimize=True)])
-    own = pick(rng, options.get(ending, [{}])) if mode != 'I;16' else {}
-    kind = dict(jpg='JPEG', tif='TIFF', jp2='JPEG2000', pgm='PPM', pbm='PPM').get(ending, ending.upper())
+    own = pick(rng, WAYS.get(ending, [{}])) if mode != 'I;16' else {}
     image, out = picture(rng, mode), io.BytesIO()
-    more = dict(save_all=True, append_images=[image]) if ending in ('gif', 'webp', 'png', 'tif') and own == {} \
-        and mode in ('P', 'L', 'RGB') and rng.random() < .2 else {}
+    many = ending in ('gif', 'webp', 'png', 'tif') and own == {} and mode in ('P', 'L', 'RGB')
+    more = dict(save_all=True, append_images=[image]) if many and rng.random() < .2 else {}
+    kind = KIND.get(ending, ending.upper())
     image.save(out, kind, **own, **more)
     return out.getvalue()
 
 
 def deep_tiff(rng):
     "A TIFF of 16-bit colours, grey with alpha, floats or wide numbers, in one strip."
-    bits, samples = int(pick(rng, [16, 16, 16, 32, 64, 12])), int(rng.integers(1, 6))
-    kind, (h, w) = int(pick(rng, [1, 1, 1, 1, 2, 3])), (int(n) for n in rng.integers(1, 9, 2))
+    kind, bits = int(pick(rng, [1, 1, 1, 1, 2, 3])), int(pick(rng, [16, 16, 16, 32, 64, 12]))
     if kind == 3: bits = 32
+    samples, (h, w) = int(rng.integers(1, 6)), (int(n) for n in rng.integers(1, 9, 2))
     grey = rng.random() < .3 or samples < 3
-    extra = samples - (1 if grey else 3)
-    numbers = rng.random((h, w, samples)) if kind == 3 and bits == 32 else rng.integers(0, 2**16, (h, w, samples))
-    data = numbers.astype({12: '<u2', 16: '<u2', 32: '<f4' if kind == 3 else '<u4', 64: '<f8'}[bits]).tobytes()
-    rows = [(256, w), (257, h), (259, int(pick(rng, [1, 8]))), (262, int(not grey) + 1), (277, samples), (278, h),
-            (279, 0), (284, int(pick(rng, [1]*6 + [2]))), (317, int(pick(rng, [1]*6 + [2, 3]))), (339, kind)]
-    if extra > 0: rows.append((338, int(rng.integers(0, 3))))
-    body = zlib.compress(data) if (259, 8) in rows else data
-    n = len(rows) + 2
-    at = 8 + 2 + 12*n + 4
-    entries = {tag: struct.pack('<HHII', tag, 4, 1, v) for tag, v in rows} | {
-        279: struct.pack('<HHII', 279, 4, 1, len(body)),
-        258: struct.pack('<HHI', 258, 3, samples) + (struct.pack('<HH', bits, bits*(samples > 1)) if samples < 3 else
-                                                     struct.pack('<I', at)),
-        273: struct.pack('<HHII', 273, 4, 1, at + 2*samples)}
-    head = b'II*\0' + struct.pack('<IH', 8, n) + b''.join(entries[tag] for tag in sorted(entries)) + bytes(4)
-    return head + struct.pack(f'<{samples}H', *[bits]*samples) + body
-
-
-def pick(rng, some): return some[int(rng.integers(len(some)))]
+    numbers = rng.random((h, w, samples)) if kind == 3 else rng.integers(0, 2**16, (h, w, samples))
+    type = '<f4' if kind == 3 else {12: '<u2', 16: '<u2', 32: '<u4', 64: '<f8'}[bits]
+    packed, apart, coded = rng.random() < .5, rng.random() < .15, int(pick(rng, [1]*6 + [2, 3]))
+    body = numbers.astype(type).tobytes()
+    body = zlib.compress(body) if packed else body
+    extra = {338: int(rng.integers(0, 3))} if samples > (1 if grey else 3) else {}
+    rows = {256: w, 257: h, 259: 8 if packed else 1, 262: 1 if grey else 2, 277: samples, 278: h,
+            279: len(body), 284: 2 if apart else 1, 317: coded, 339: kind, 258: bits, 273: 0, **extra}
+    at = 8 + 2 + 12*len(rows) + 4
+    entries = {tag: struct.pack('<HHII', tag, 4, 1, value) for tag, value in rows.items()}
+    entries[273] = struct.pack('<HHII', 273, 4, 1, at + 2*samples)
+    if samples > 2: entries[258] = struct.pack('<HHII', 258, 3, samples, at)
+    elif samples == 2: entries[258] = struct.pack('<HHIHH', 258, 3, 2, bits, bits)
+    head = b'II*\0' + struct.pack('<IH', 8, len(rows)) + b''.join(entries[tag] for tag in sorted(entries))
+    return head + bytes(4) + struct.pack(f'<{samples}H', *[bits]*samples) + body
 
 
 @cache
@@ -85,7 +86,7 @@ def bases():
         for mode in modes.split():
             for _ in range(4):
                 try: made.append((ending, saved(rng, ending, mode)))
-                except (OSError, ValueError, KeyError): continue           # a mode that this Pillow cannot write
+                except (OSError, ValueError, KeyError): continue       # not a mode of this Pillow's
     return made + [('tif', deep_tiff(rng)) for _ in range(40)]
 
 
@@ -104,37 +105,53 @@ def flipped(rng, data):
 def numbered(rng, data):
     "A number in the head is another, often a large one."
     new, form = bytearray(data), pick(rng, ['<H', '>H', '<I', '>I'])
-    most = min(len(new), 300) - struct.calcsize(form)
-    if most > 0: struct.pack_into(form, new, int(rng.integers(most)), pick(rng, NUMBERS) % 256**struct.calcsize(form))
+    size = struct.calcsize(form)
+    most = min(len(new), 300) - size
+    if most > 0: struct.pack_into(form, new, int(rng.integers(most)), pick(rng, NUMBERS) % 256**size)
     return bytes(new)
 
 
 def cut(rng, data):
     at = int(rng.integers(len(data) + 1))
-    return pick(rng, [data[:at], data[:at] + rng.bytes(9) + data[at:], data[:at] + data[at:][:50]*3, data + data,
-                      data[:at] + data[at + 1:], data + bytes(1000)])
+    first, last = data[:at], data[at:]
+    return pick(rng, [first, first + rng.bytes(9) + last, first + last[:50]*3, data + data, first + last[1:],
+                      data + bytes(1000)])
+
+
+def pieces(data):
+    "The chunks of a PNG, (tag, body)."
+    at = 8
+    while at + 8 <= len(data):
+        n, = struct.unpack('>I', data[at:at + 4])
+        yield data[at + 4:at + 8], bytearray(data[at + 8:at + 8 + n])
+        at += 12 + n
+
+
+def joined(chunks):
+    "Chunks with their sums."
+    whole = (struct.pack('>I', len(b)) + t + bytes(b) + struct.pack('>I', zlib.crc32(t + bytes(b)))
+             for t, b in chunks)
+    return b'\x89PNG\r\n\x1a\n' + b''.join(whole)
+
+
+TAGS = [b'eXIf', b'gAMA', b'iCCP', b'tRNS', b'PLTE', b'acTL', b'fcTL', b'fdAT', b'tEXt', b'zTXt', b'iTXt',
+        b'pHYs', b'IDAT', b'IHDR', b'CgBI', b'sRGB', b'cHRM', b'tIME']
 
 
 def chunked(rng, data):
     "A PNG with a chunk changed, moved, doubled or new, sums right."
-    if data[:4] != b'\x89PNG': return flipped(rng, data)
-    chunks, at = [], 8
-    while at + 8 <= len(data):
-        n, = struct.unpack('>I', data[at:at + 4])
-        chunks.append((data[at + 4:at + 8], bytearray(data[at + 8:at + 8 + n])))
-        at += 12 + n
-    k = int(rng.integers(len(chunks)))
+    if data[:4] != b'\x89PNG' or not (chunks := list(pieces(data))): return flipped(rng, data)
+    k, what = int(rng.integers(len(chunks))), rng.integers(4)
     tag, body = chunks[k]
-    for _ in range(int(rng.integers(1, 5)) if len(body) else 0): body[rng.integers(len(body))] = rng.integers(256)
-    new = pick(rng, [b'eXIf', b'gAMA', b'iCCP', b'tRNS', b'PLTE', b'acTL', b'fcTL', b'fdAT', b'tEXt', b'zTXt', b'iTXt',
-                     b'pHYs', b'IDAT', b'IHDR', b'CgBI', b'sRGB', b'cHRM', b'tIME'])
-    text = pick(rng, [rng.bytes(int(rng.integers(40))), b'a\0\0' + zlib.compress(bytes(10**6)), exif(rng)])
-    what = rng.integers(4)
-    if what == 0: chunks.insert(k, (new, text))
+    for at in rng.integers(len(body), size=rng.integers(1, 5)) if body else (): body[at] = rng.integers(256)
+    text = [rng.bytes(int(rng.integers(40))), b'a\0\0' + zlib.compress(bytes(10**6)), exif(rng)]
+    if what == 0: chunks.insert(k, (pick(rng, TAGS), pick(rng, text)))
     elif what == 1: chunks.append(chunks.pop(k))
     elif what == 2: chunks.insert(k, (tag, body))
-    packed = (struct.pack('>I', len(b)) + t + bytes(b) + struct.pack('>I', zlib.crc32(t + bytes(b))) for t, b in chunks)
-    return data[:8] + b''.join(packed)
+    return joined(chunks)
+
+
+SAID = [256, 258, 259, 262, 273, 274, 277, 279, 282, 284, 317, 320, 322, 338, 339, 700, 34665, 34675]
 
 
 def entries(rng, data):
@@ -143,7 +160,8 @@ def entries(rng, data):
     if order is None or data[2:4] not in (b'*\0', b'\0*'): return numbered(rng, data)
     new = bytearray(data)
     at, = struct.unpack_from(order + 'I', new, 4) if len(data) > 7 else (len(data),)
-    n = min(struct.unpack_from(order + 'H', new, at)[0] if at + 2 < len(data) else 0, (len(data) - at - 2)//12)
+    n = struct.unpack_from(order + 'H', new, at)[0] if at + 2 < len(data) else 0
+    n = min(n, (len(data) - at - 2)//12)
     if n < 1: return numbered(rng, data)                             # an earlier damage took the directory
     for _ in range(int(rng.integers(1, 4))):
         place = at + 2 + 12*int(rng.integers(n))
@@ -151,20 +169,23 @@ def entries(rng, data):
         if what == 0: struct.pack_into(order + 'H', new, place + 2, int(rng.integers(0, 20)))
         elif what == 1: struct.pack_into(order + 'I', new, place + 4, pick(rng, NUMBERS))
         elif what == 2: struct.pack_into(order + 'I', new, place + 8, pick(rng, NUMBERS))
-        else: struct.pack_into(order + 'H', new, place, int(pick(rng, [256, 258, 259, 262, 273, 274, 277, 279, 282, 284,
-                                                                      317, 320, 322, 338, 339, 700, 34665, 34675])))
+        else: struct.pack_into(order + 'H', new, place, pick(rng, SAID))
     return bytes(new)
+
+
+CAMERA = [274, 282, 283, 296, 34665, 34853, 40965, 37500, 513, 514, 259, 256, 700, 45056, 271]
 
 
 def exif(rng):
     "EXIF of any state."
-    order = pick(rng, '<>')
-    tags = [274, 282, 283, 296, 34665, 34853, 40965, 37500, 513, 514, 259, 256, 700, 45056, 271]
-    n = int(rng.integers(8))
-    rows = [struct.pack(order + 'HHI', pick(rng, tags), int(rng.integers(0, 15)), int(pick(rng, [*[1]*9, *NUMBERS]))) +
-            (struct.pack(order + 'HH', int(rng.integers(10)), 0) if rng.random() < .5 else rng.bytes(4)) for _ in range(n)]
+    order, rows = pick(rng, '<>'), []
+    for _ in range(int(rng.integers(8))):
+        value = struct.pack(order + 'HH', int(rng.integers(10)), 0) if rng.random() < .5 else rng.bytes(4)
+        count = pick(rng, [*[1]*9, *NUMBERS])
+        rows.append(struct.pack(order + 'HHI', pick(rng, CAMERA), int(rng.integers(0, 15)), count) + value)
     mark = b'II*\0' if order == '<' else b'MM\0*'
-    out = mark + struct.pack(order + 'IH', 8, n) + b''.join(rows) + bytes(4) + rng.bytes(int(rng.integers(40)))
+    out = mark + struct.pack(order + 'IH', 8, len(rows)) + b''.join(rows) + bytes(4)
+    out += rng.bytes(int(rng.integers(40)))
     if rng.random() < .2: out = out[:int(rng.integers(len(out)))]
     return pick(rng, [b'Exif\0\0', b'Exif\0\0', b'Exif\0\xff', b'']) + out
 
@@ -172,22 +193,23 @@ def exif(rng):
 def noted(rng, data):
     "Metadata that change no pixel: segments of a JPEG, chunks of a PNG. None for other kinds."
     body = pick(rng, [exif(rng), b'http://ns.adobe.com/xap/1.0/\0' + rng.bytes(30), b'JFIF\0' + rng.bytes(9),
-                      b'ICC_PROFILE\0' + rng.bytes(20), b'MPF\0' + exif(rng)[6:], b'Photoshop 3.0\0' + rng.bytes(30),
-                      b'JFXX\0' + rng.bytes(9), b'8BIM' + rng.bytes(40), rng.bytes(int(rng.integers(60)))])
-    if data[:2] == b'\xff\xd8' and body[:5] != b'Adobe':
+                      b'ICC_PROFILE\0' + rng.bytes(20), b'MPF\0' + exif(rng)[6:],
+                      b'Photoshop 3.0\0' + rng.bytes(30), b'JFXX\0' + rng.bytes(9), b'8BIM' + rng.bytes(40),
+                      rng.bytes(int(rng.integers(60)))])
+    if data[:2] == b'\xff\xd8':
         code = pick(rng, [0xe0, 0xe1, 0xe1, 0xe1, 0xe2, 0xed, 0xfe, 0xef])
         return data[:2] + struct.pack('>BBH', 255, code, len(body) + 2) + body + data[2:]
     if data[:4] != b'\x89PNG': return None
-    tag = pick(rng, [b'eXIf', b'eXIf', b'tEXt', b'zTXt', b'iTXt', b'iCCP', b'pHYs', b'gAMA', b'caBX', b'tIME'])
-    chunk = struct.pack('>I', len(body)) + tag + body + struct.pack('>I', zlib.crc32(tag + body))
-    return data[:33] + chunk + data[33:]
+    tag = pick(rng, [b'eXIf', *[b'eXIf', b'tEXt', b'zTXt', b'iTXt', b'iCCP', b'pHYs', b'gAMA', b'caBX']])
+    first, *others = pieces(data)
+    return joined([first, (tag, body), *others])
 
 
 DAMAGE = [flipped, flipped, numbered, numbered, cut, chunked, chunked, entries, entries]
 
 
 def content(rng):
-    "Bytes of one file, and those of the same picture before its metadata changed; None where they may differ."
+    "Ending and bytes of a file; those before its metadata changed, None where more did."
     ending, data = pick(rng, bases())
     what = rng.random()
     if what < .15: return ending, data, data
@@ -217,7 +239,8 @@ def folder_of(rng, home):
     for k in range(int(rng.integers(0, 6))):
         ending, data, _ = content(rng)
         stem = pick(rng, ['a', 'IMG_1', '._a', 'ü', 'x\udc80', 'a b', 'Thumbs', 'a\nb', '\x1b[2J'])
-        path = pick(rng, places)/f'{stem}{k}{pick(rng, [f".{ending}", f".{ending.upper()}", *NAMES[:3], ".db", ".txt"])}'
+        last = pick(rng, [f'.{ending}', f'.{ending.upper()}', *NAMES[:3], '.db', '.txt'])
+        path = pick(rng, places)/f'{stem}{k}{last}'
         if rng.random() < .2: odd(rng, path)
         else: path.write_bytes(data)
     return home
@@ -228,7 +251,7 @@ def make(rng, folder):
     if rng.random() < .2: return folder_of(rng, folder/'mine'), None
     ending, data, same = content(rng)
     other = rng.random() < .15
-    path = folder/f'{pick(rng, ["a", "IMG 1", "ü"])}{pick(rng, NAMES) if other else "." + ending}'
+    path = folder/(pick(rng, ['a', 'IMG 1', 'ü']) + (pick(rng, NAMES) if other else f'.{ending}'))
     path.write_bytes(data)
     return path, same
 
