@@ -167,6 +167,7 @@ def skipped_line(
     "What was read and what not, such as 'phone: 3 files read; 1 skipped: notes.txt (of another ending)'."
     told = [f'{printable(os.path.relpath(f, path))} ({printable(why)})' for f, why in skipped[:most]]
     more = f' and {len(skipped) - most} more' if len(skipped) > most else ''
+    what = what[:-1] if good == 1 else what
     return f'{printable(path)}: {good} {what} read; {len(skipped)} skipped: {", ".join(told)}{more}'
 
 def readable_files(

@@ -14,7 +14,7 @@ import struct
 import threading
 import warnings
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 import logging
@@ -46,7 +46,7 @@ QUIET = threading.RLock()
 @contextmanager
 def silent(on=True):
     "Keep off stderr what C libraries print there past Python, of broken files."
-    with QUIET:
+    with QUIET if on else nullcontext():
         try: kept = os.dup(2) if on else None
         except OSError: kept = None                                           # there is no stderr
         try:
@@ -254,8 +254,9 @@ def read_image(
     "A picture, upright, on white where transparent. `FileNotFoundError`, `IsADirectoryError`, `ValueError`."
     if mode not in ('RGB', 'L'): raise ValueError(f'mode {mode!r}: give RGB or L')
     path = plain_file(path)
-    with _named(path), _opened(path) as (picture, given), silent(picture.format in ('PNG', 'TIFF')):
-        return _whole(picture, given, mode)
+    with _named(path), _opened(path) as (picture, given):
+        deep = picture.format == 'PNG' and given.data[24] == 16
+        with silent(deep or picture.format == 'TIFF'): return _whole(picture, given, mode)
 
 def check_image(
     path,  # of a picture file
