@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 import torch
-from .images import one_line
+from .images import one_line, silent
 from ..files import replaced
 from ..limits import check_limit, limit
 
@@ -101,21 +101,9 @@ UNKNOWN = 2**62                                              # samples: streams 
 CUT = r'^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)'     # libsndfile's words
 PAGES = '^Ogg *: (Junk after the last page|Last page lacks|File ended unexpectedly)'
 
-@contextmanager
 def _quiet(head):
     "Silence what the MPEG decoder prints past Python, of files that are its own."
-    try: kept = os.dup(2) if head.startswith(b'ID3') or _mpeg(head) else None
-    except OSError: kept = None                                                         # there is no stderr
-    try:
-        if kept is not None:
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 2)
-            os.close(null)
-        yield
-    finally:
-        if kept is not None:
-            os.dup2(kept, 2)
-            os.close(kept)
+    return silent(head.startswith(b'ID3') or _mpeg(head))
 
 def _head(path):
     "How a sound file begins, and its bytes. `OSError`, `ValueError` for what is no plain file, or no sound."

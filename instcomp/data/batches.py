@@ -109,7 +109,7 @@ def _folders(at, names, root, seen):
     "Which sub-folders to enter: not hidden, each once, no link back into the root or to what holds it."
     for name in sorted(names):
         real = os.path.realpath(path := os.path.join(at, name))
-        inside, around = real.startswith(os.path.join(root, '')), os.path.join(root, '').startswith(real)
+        inside, around = (a.startswith(os.path.join(b, '')) for a, b in ((real, root), (root, real)))
         if name.startswith('.') or real in seen or os.path.islink(path) and (inside or around): continue
         seen.add(real)
         yield name
@@ -167,6 +167,7 @@ def skipped_line(
     "What was read and what not, such as 'phone: 3 files read; 1 skipped: notes.txt (of another ending)'."
     told = [f'{printable(os.path.relpath(f, path))} ({printable(why)})' for f, why in skipped[:most]]
     more = f' and {len(skipped) - most} more' if len(skipped) > most else ''
+    what = what[:-1] if good == 1 else what
     return f'{printable(path)}: {good} {what} read; {len(skipped)} skipped: {", ".join(told)}{more}'
 
 def readable_files(
@@ -216,27 +217,28 @@ class Folder:
 
     def __len__(self): return len(self.items)
 
-    def picture(self, i):
-        "Picture `i` as (3, H, W); None, said once, for one that cannot be read. `ValueError` if strict."
-        try: return None if i in self.bad else read_image(self.items[i])
+    def cut(self, i, size, rng, crop):
+        "Picture `i` as (3, size, size); None, said once, if it cannot be read. `ValueError` if strict."
+        try: return None if i in self.bad else \
+            resize((crop or self.crop)(read_image(self.items[i]), self.side or size, rng), size)
         except (ValueError, FileNotFoundError, PermissionError) as error:
             if self.strict: raise
             self.bad.add(i)
-            say(f'skipped: {error}')
+            name, why = printable(self.items[i]), str(error)
+            say(f'skipped: {why if name in why else f"{name}: {why}"}')
 
-    def stand_in(self, i):
+    def stand_in(self, i, *how):
         "The next picture that can be read, of the same of `kinds` if there are some. `ValueError`."
         for k in chain(range(i + 1, len(self)), range(i)):
             if self.kinds is not None and self.kinds[k] != self.kinds[i]: continue
-            if (picture := self.picture(k)) is not None: return picture
+            if (view := self.cut(k, *how)) is not None: return view
         name = printable(self.items[i])
         raise ValueError(f'{name}: cannot be read, nor any other of {printable(self.path)}')
 
     def view(self, i, size, rng=None, crop=None, stand_in=True):
         "Picture `i` as (3, size, size). If it cannot be read: another one, or None without `stand_in`."
-        if (picture := self.picture(i)) is None and stand_in: picture = self.stand_in(i)
-        if picture is None: return None
-        return resize((crop or self.crop)(picture, self.side or size, rng), size)
+        view = self.cut(i, size, rng, crop)
+        return self.stand_in(i, size, rng, crop) if view is None and stand_in else view
 
     def batch(self, n, size, rng, items=None):
         "`n` training views (n, 3, size, size) of the pictures `items`; None: drawn by `rng`."

@@ -137,7 +137,7 @@ def _deep(file, found):
     coded = of(317, 1) if of(259, 1) in COMPRESSED else 1
     fits = set(bits) == {16} and kind == 1 and coded < 3 or set(bits) == {32} and kind == 3 and coded == 1
     if samples == 1 and not (fits and colours == 1): return Deep(1, 0, of(262, 1) == 0, None, 0)
-    if not fits or of(284, 1) != 1 or not colours or samples != colours + len(extra) or samples > 8:
+    if not fits or of(284, 1) != 1 or not colours or samples != colours + len(extra):
         raise Refused(f'{max(bits)} bits a channel in a form of which 8 would be read; save a 16-bit PNG')
     run = 0 if coded == 1 else of(322, 0) or of(256, 1)
     return Deep(samples, colours, of(262, 1) == 0, next(iter(extra), None), run)
@@ -156,6 +156,7 @@ def _tiff(file):
     "Plain: a TIFF with a directory of what decoding needs; deep colours as a wide grey picture."
     found = directory(file)
     if found is None: raise ValueError('its directory is missing')
+    if (n := _first(file, found, 277, 1)) > 6: raise Refused(f'{n} channels; give a picture of 1 to 4')
     turn, deep = _first(file, found, 274, 1), _deep(file, found)
     entries = _wide(file, found, deep.samples) if deep and deep.colours else found.entries
     kept = [e for e in entries if e.tag in NEEDED]

@@ -11,9 +11,10 @@ import io
 import os
 import stat
 import struct
+import threading
 import warnings
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 import logging
@@ -39,6 +40,25 @@ def one_line(error):
 def printable(path):
     "A file's name on one line: what is no letter is spelled out."
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
+
+QUIET = threading.RLock()
+
+@contextmanager
+def silent(on=True):
+    "Keep off stderr what C libraries print there past Python, of broken files."
+    with QUIET if on else nullcontext():
+        try: kept = os.dup(2) if on else None
+        except OSError: kept = None                                           # there is no stderr
+        try:
+            if kept is not None:
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, 2)
+                os.close(null)
+            yield
+        finally:
+            if kept is not None:
+                os.dup2(kept, 2)
+                os.close(kept)
 
 @lru_cache(maxsize=1000)
 def say(line):
@@ -85,7 +105,9 @@ def _opened(path, whole=True):
                 own = kind in ('JPEG', 'PNG', 'TIFF', 'AVIF')
                 given = stripped(file, whole) if own else None
                 file.seek(0)
-                with Image.open(io.BytesIO(given.data) if own else file, formats=[kind]) as picture:
+                whole = own or kind == 'JPEG2000'              # whose boxes may claim more than there is
+                data = io.BytesIO(given.data if own else file.read()) if whole else file
+                with Image.open(data, formats=[kind]) as picture:
                     deep = given.deep if own else None
                     _within([(picture.width//(deep.samples if deep else 1), picture.height)])
                     picture.info['path'] = path
@@ -232,7 +254,9 @@ def read_image(
     "A picture, upright, on white where transparent. `FileNotFoundError`, `IsADirectoryError`, `ValueError`."
     if mode not in ('RGB', 'L'): raise ValueError(f'mode {mode!r}: give RGB or L')
     path = plain_file(path)
-    with _named(path), _opened(path) as (picture, given): return _whole(picture, given, mode)
+    with _named(path), _opened(path) as (picture, given):
+        deep = picture.format == 'PNG' and given.data[24] == 16
+        with silent(deep or picture.format == 'TIFF'): return _whole(picture, given, mode)
 
 def check_image(
     path,  # of a picture file
@@ -322,10 +346,11 @@ def resize(
     image,  # (3, H, W) in [0, 1]
     size,   # the short side afterwards
 ):          # (3, h, w): the long side in proportion, rounded down
-    "PIL's bilinear resize on 8 bits with anti-aliasing: what the papers' `Resize(size)` does to a file."
+    "PIL's bilinear resize on 8 bits with anti-aliasing: the papers' `Resize(size)`. `ValueError`: too long."
     H, W = image.shape[1:]
     if min(H, W) == size: return image
     h, w = size*H//min(H, W), size*W//min(H, W)
+    check_limit('pixels', h*w, f'{H} x {W} pixels with {size} on the short side')
     bits = image.mul(255).round_().byte().permute(1, 2, 0).numpy()
     bits = np.array(Image.fromarray(bits).resize((w, h), Image.BILINEAR))
     return torch.from_numpy(bits).permute(2, 0, 1).contiguous().float().div_(255)
