@@ -400,8 +400,7 @@ def test_a_group_of_processes_gets_ctrl_c(tmp_path):
     listen = 'import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n'
     code = f'{listen}from instcomp.cli import main; sys.exit(main())'
     words = [sys.executable, '-c', code, *map(str, [*words, *SMALL, '--workers', 1])]
-    child = subprocess.Popen(words, env=ENV, text=True,
-                             stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    child = subprocess.Popen(words, env=ENV, text=True, stderr=subprocess.PIPE, start_new_session=True)
     while not (tmp_path/'run/state/state.json').exists() and child.poll() is None: time.sleep(.05)
     os.killpg(child.pid, signal.SIGINT)
     said = child.communicate(timeout=120)[1]

@@ -427,3 +427,25 @@ def test_the_memory_of_a_folder_is_bounded(tmp_path, monkeypatch):
     windows = list(clips.fixed(512))
     assert len(windows) == 5 and len(clips.kept) == 2
     assert all(window.untyped_storage().nbytes() == 4*512 for window in windows)        # not the whole clip
+
+
+# ---- found by a second suite
+@pytest.mark.parametrize('sound, word', [
+    (torch.zeros(2, 100), 'one channel'), (torch.tensor([0., torch.inf]), 'finite'),
+    (torch.tensor([[0., -torch.inf]]), 'finite'), (torch.tensor([torch.nan]), 'finite')])
+def test_what_is_no_sound_is_not_written(tmp_path, sound, word):
+    "Channels would stand one behind the other, and an infinite sample would be clamped to 1."
+    refused(lambda: write_sound(sound, tmp_path/'a.wav', 8000), 'a.wav', word)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='names are bytes only there')
+@pytest.mark.parametrize('ending', ['wav', 'flac', 'ogg'])
+def test_a_name_that_is_no_utf8(tmp_path, ending):
+    "As an old disk or archive has it."
+    path = tmp_path/os.fsdecode(b'caf\xe9.' + ending.encode())
+    write_sound(VOICE, path, 16_000)
+    sound, rate = read_sound(path)
+    assert sound.shape == (1, 16_000) and rate == 16_000 and len(Clips([path], 8000, 512)) == 1
+    path.write_bytes(path.read_bytes()[:40])
+    assert os.fsdecode(b'caf\xe9') in refused(lambda: read_sound(path))

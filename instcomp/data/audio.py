@@ -138,13 +138,17 @@ def _exact(file):
     sure = file.subtype.startswith(('PCM', 'FLOAT', 'DOUBLE', 'ULAW', 'ALAW'))
     return sure and file.seekable() and file.frames < UNKNOWN
 
+def _name(path):
+    "A path as soundfile takes it: bytes where the system's names are bytes, which need not be UTF-8."
+    return os.fsencode(path) if os.name == 'posix' else str(path)
+
 @contextmanager
 def _opened(path):
     "Yields an open sound file that was checked, its bytes, whether it is exact. `OSError`, `ValueError`."
     import soundfile                                         # here: importing instcomp opens no sound library
     head, size = _head(path)
     try:
-        with _quiet(head), soundfile.SoundFile(path) as file:
+        with _quiet(head), soundfile.SoundFile(_name(path)) as file:
             _check_header(path, file, size)
             exact, file.seekable = _exact(file), lambda: False       # or soundfile seeks after every block
             yield file, size, exact
@@ -239,13 +243,15 @@ def write_sound(
 ):          # the path
     "Save beside `path`, then rename. `ValueError`, or `OSError` with nothing left."
     import soundfile
-    path, wave = Path(path), sound.detach().float().clamp(-1, 1).reshape(-1).cpu()
-    _check_written(path.name, len(wave), rate)
-    if not len(wave): raise ValueError(f'{path.name}: a sound without samples; give one or more')
-    if not wave.isfinite().all(): raise ValueError('the sound has samples that are not finite numbers')
+    path, n = Path(path), sound.numel()
+    _check_written(path.name, n, rate)
+    if not n: raise ValueError(f'{path.name}: a sound without samples; give one or more')
+    if sound.shape[-1] != n: raise ValueError(f'{path.name}: shape {tuple(sound.shape)}; give one channel')
+    if not sound.isfinite().all(): raise ValueError(f'{path.name}: samples that are not finite numbers')
+    wave = sound.detach().float().clamp(-1, 1).reshape(-1).cpu()
     with replaced(path) as part:
         try:
-            with soundfile.SoundFile(part, 'w', int(rate), 1) as file:
+            with soundfile.SoundFile(_name(part), 'w', int(rate), 1) as file:
                 for block in wave.split(2**16): file.write(block.numpy())
         except (OSError, soundfile.SoundFileError) as error:
             raise OSError(f'{path}: not written ({one_line(error)}); make room or write elsewhere') from error

@@ -379,7 +379,7 @@ def open_scene(
     uv = pixels(*scene.images.shape[-2:])
     for lens in {scene.lens} if isinstance(scene.lens, Lens) else set(scene.lens):
         try: rays(torch.eye(4), lens, uv)
-        except ValueError as error: raise _wrong(path, error) from None
+        except ValueError as error: raise _wrong(show[0], error) from None
     return scene
 
 # %% ../../nbs/data/scenes.ipynb #931391d9
@@ -432,8 +432,8 @@ class LearnitScenes(SceneList):
         path = Path(root)/f'{family}_splits.json'
         if not path.is_file(): raise FileNotFoundError(f'{path}: no such file; put it and {family}s/ there')
         splits = _json(path)
-        if not isinstance(splits, dict) or split not in splits:
-            raise ValueError(f'{path}: no split {split!r}, only {", ".join(map(shown, splits or ()))}')
+        if not isinstance(splits, dict): raise _wrong(path, 'holds no splits: give names by train, val, test')
+        if split not in splits: raise _wrong(path, f'no split {split!r}, only {shown(list(splits))}')
         if not isinstance(splits[split], list) or not all(isinstance(n, str) for n in splits[split]):
             raise _wrong(path, f'{split} is no list of names')
         places = [Path(root)/f'{family}s'/name for name in splits[split]]

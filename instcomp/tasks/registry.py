@@ -51,10 +51,11 @@ def _by_head(file):
 
 def _of_folder(folder):
     "The class for a folder: of a scene, else of most of its files, or None. `ValueError` for too many."
-    if ViewsTask.holds(folder): return ViewsTask
     found, n = Counter(), 0
     for _, _, names in os.walk(folder):
         n = check_limit('files', n + len(names), folder)
+        if any(name.lower().startswith('transforms') and name.lower().endswith('.json') for name in names):
+            return ViewsTask
         found.update(_by_ending(name) for name in names if not name.startswith('.'))
     del found[None]
     return max(TASKS.values(), key=found.__getitem__) if found else None

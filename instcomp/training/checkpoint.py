@@ -267,12 +267,18 @@ def numbers_of(run, tensors):
                 metrics_bytes=run.metrics.stat().st_size if run.metrics.exists() else 0,
                 optim=len(tensors['optim']), skipped=_skipped(tensors['optim'], run.step))
 
+def discard(path):
+    "Remove a folder or a file, if it is there and may be removed."
+    if path.is_dir() and not path.is_symlink(): return shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError): path.unlink()
+
 def not_saved(run, error):
     "A failed write in one line: what is intact, and what to do."
     full, last = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), run.peek()
     do = 'make room' if full else 'make the folder writable'
     kept = f'step {last["step"]} is intact, {do} and resume' if last else f'no checkpoint yet, {do}'
-    return OSError(error.errno, f'{run.folder}: step {run.step} not saved ({error.strerror}): {kept}')
+    why = error.strerror or error
+    return OSError(error.errno or errno.EIO, f'{run.folder}: step {run.step} not saved ({why}): {kept}')
 
 # %% ../../nbs/training/checkpoint.ipynb #b82722bc
 def _check_optimiser(path, params, numbers):
@@ -340,7 +346,7 @@ class Run:
         except OSError as error: raise not_saved(self, error) from None
         finally:
             self.mend()
-            for left in (new, old): shutil.rmtree(left, ignore_errors=True)
+            for left in (new, old): discard(left)
 
     def mend(self):
         "Finish a rename that a kill cut in two."
@@ -425,8 +431,10 @@ def _check_begun(run, last, config, resume, data):
                          'it again, or name another folder')
 
 def _sweep(folder):
-    "Remove what a kill in the middle of a write has left."
-    for name in ('state.new', 'state.old'): shutil.rmtree(folder/name, ignore_errors=True)
+    "Remove what a kill in the middle of a write has left. `IsADirectoryError` where a file is to go."
+    if (folder/'model.safetensors').is_dir():
+        raise IsADirectoryError(f'{folder}/model.safetensors is a folder: remove it')
+    for name in ('state.new', 'state.old'): discard(folder/name)
     for path in folder.glob('.*'):
         if re.fullmatch(r'\.(config\.json|metrics\.jsonl|model\.safetensors)\.\d+', path.name): path.unlink()
 

@@ -119,8 +119,8 @@ def scene(rng, folder, names):
     for n, name in enumerate(names):
         meta = lens(rng) | dict(frames=frames[n*share:(n + 1)*share])
         for _ in range(pick(rng, [0, 0, 0, 1, 2])):
-            frames = meta.get('frames')
-            if frames and isinstance(frames, list) and isinstance(frames[0], dict): spoilt(rng, meta)
+            own = meta.get('frames')
+            if own and isinstance(own, list) and isinstance(own[0], dict): spoilt(rng, meta)
         (folder/name).write_bytes(text(rng, meta))
     kind = pick(rng, [0, 0, 0, *range(len(pictures()))])
     for k in range(VIEWS):
