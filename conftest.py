@@ -16,6 +16,15 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope='module')
+def whole(one_thread, tmp_path_factory):
+    "A run of tests/tiny.py that nothing interrupted."
+    import tiny
+    out = tmp_path_factory.mktemp('whole')/'run'
+    tiny.go(out)
+    return out
+
+
 def pytest_collection_modifyitems(items):
     for item in items:                              # nbdev_clean blanks counts, which nbval takes for unrun
         cell = getattr(item, 'cell', None)

@@ -14,11 +14,13 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+from tiny import go, tensors
 
 from instcomp import files
 from instcomp.training.checkpoint import load_weights
-from instcomp.training.trainer import Objective, train
+from instcomp.training.trainer import Objective
 
+pytestmark = pytest.mark.usefixtures('one_thread')           # as in the processes of `child`
 HERE = Path(__file__).parent
 KEPT = ['config.json', 'metrics.jsonl', 'model.safetensors', 'state']
 
@@ -28,14 +30,6 @@ def child(*args, prefix=()):
     env = os.environ | dict(OMP_NUM_THREADS='1', OMP_WAIT_POLICY='PASSIVE', PYTHONPATH=f'{HERE.parent}')
     return subprocess.run([*(prefix or [sys.executable]), str(HERE/'tiny.py'), *map(str, args)], env=env,
                           capture_output=True, text=True, timeout=600)
-
-
-def go(out, batches=None, net=None, resume=False, precision='fp32', **changes):
-    return train(net or tiny.model(), tiny.config(**changes), batches or tiny.Batches(), out, resume=resume,
-                 device='cpu', precision=precision, bar=False)
-
-
-def tensors(out): return {path.name: load_file(path) for path in sorted((out/'state').glob('*.safetensors'))}
 
 
 def names(out): return sorted(path.name for path in out.iterdir())
@@ -52,29 +46,12 @@ def same(a, b):
         for name in a[file]: assert torch.equal(a[file][name], b[file][name]), f'{file}: {name}'
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    "As in the processes of `child`: the number of threads decides the order of sums, and so the last bit."
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def interruptible():
     "Jobs in the background of a shell ignore Ctrl-C; Python then installs no handler."
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory):
-    "A run that nothing interrupted."
-    out = tmp_path_factory.mktemp('whole')/'run'
-    go(out)
-    return out
 
 
 def test_run_folder(whole):

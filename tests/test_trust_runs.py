@@ -16,6 +16,7 @@ import tiny
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny import go, tensors
 
 from instcomp import files, load
 from instcomp.cli import main
@@ -26,19 +27,11 @@ from instcomp.experiments.catalog import row
 from instcomp.schema import resolve
 from instcomp.training import checkpoint
 from instcomp.training.checkpoint import last_line, load_weights, locked
-from instcomp.training.trainer import Ahead, read_ahead, train
+from instcomp.training.trainer import Ahead, read_ahead
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 ENV = os.environ | dict(PYTHONPATH=str(Path(__file__).parents[1]), OMP_NUM_THREADS='1')
 SMALL = ['--set', 'train.batch=2', '--set', 'size=16', '--set', 'encoder.patch=4', '--set', 'train.every=2']
-
-
-def go(out, batches=None, resume=False, workers=0, **changes):
-    return train(tiny.model(), tiny.config(**changes), batches or tiny.Batches(), out, resume=resume,
-                 device='cpu', precision='fp32', bar=False, workers=workers)
-
-
-def tensors(out): return {path.name: load_file(path) for path in sorted((out/'state').glob('*.safetensors'))}
 
 
 def history(out):
@@ -66,14 +59,6 @@ def folder_of(path, n=3, **how):
 
 
 def command(*words): return main([*map(str, words)])
-
-
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory):
-    "A run that nothing interrupted."
-    out = tmp_path_factory.mktemp('whole')/'run'
-    go(out)
-    return out
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import signal
 import sys
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from instcomp.fields.fourier import log_spaced
 from instcomp.fields.inr import INR
@@ -44,6 +44,17 @@ def config(**changes):
     row = dict(steps=24, every=5, lr=3e-3, accumulate=2, schedule='cosine', warmup=4, ema=.9, clip=1.,
                noise='instance', subsample='instance', fraction=.5)
     return dict(format=1, train=row | changes)
+
+
+def go(out, batches=None, net=None, resume=False, precision='fp32', workers=0, **changes):
+    "Train in this process."
+    return train(net or model(), config(**changes), batches or Batches(), out, resume=resume, device='cpu',
+                 precision=precision, bar=False, workers=workers)
+
+
+def tensors(out):
+    "File name -> tensors of a run's last checkpoint."
+    return {path.name: load_file(path) for path in sorted((out/'state').glob('*.safetensors'))}
 
 
 if __name__ == '__main__':
