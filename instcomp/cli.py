@@ -22,7 +22,7 @@ import typer
 from tqdm import tqdm
 
 import instcomp
-from .files import folder, json_text, place, put, spare, staged
+from .files import few, folder, json_text, place, printable, put, spare, staged
 from .limits import set_limits
 from .schema import shown
 
@@ -31,8 +31,7 @@ USAGE = typer.BadParameter.__mro__[2]        # click's ClickException, wherever 
 
 def _printable(text):
     "On one line of up to 2,000 letters, what would move the cursor or colour the terminal spelled out."
-    line = ' '.join(str(text).split())
-    line = ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    line = printable(' '.join(str(text).split()))
     return line if len(line) <= 2000 else f'{line[:2000]} ...'
 
 def _stop(line, code=2):
@@ -260,9 +259,7 @@ def _files(words, endings):
             files[key] = first, named or not found
     return list(files.values()), again, others
 
-def _few(lines, most=3):
-    more = f'; and {len(lines) - most} more' if len(lines) > most else ''
-    return '; '.join(map(_printable, lines[:most])) + more
+def _few(lines): return few(lines, word=_printable)
 
 def _encoded(files, encode, left):
     "What `encode` makes of each file. One that was found and cannot be read: `left` gets the reason."

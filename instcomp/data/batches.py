@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from .images import ENDINGS, area_crop, centre_crop, check_image, native_crop, printable
+from .images import ENDINGS, area_crop, centre_crop, check_image, native_crop
 from .images import read_image, resize, say, summed_area_table
+from ..files import printable
 from ..limits import check_limit
 
 # %% ../../nbs/data/batches.ipynb #35f43139

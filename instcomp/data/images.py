@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from .headers import Deep, Refused, claims, kind_of, stripped, turn_of
-from ..files import replaced, write
+from ..files import printable, replaced, write
 from ..limits import check_limit, limit
 
 # %% ../../nbs/data/images.ipynb #d21fe729
@@ -36,10 +36,6 @@ LUMA = (.299, .587, .114)
 def one_line(error):
     "The first words of an error, on one line."
     return ' '.join(str(error).split())[:160]
-
-def printable(path):
-    "A file's name on one line: what is no letter is spelled out."
-    return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(path))
 
 QUIET = threading.RLock()
 

@@ -118,13 +118,16 @@ def outline(
     return model
 
 # %% ../../nbs/experiments/builder.ipynb #182f5210
+def _complete(row):
+    "A row with all its settings, checked, and what it was made with. `ValueError`."
+    return dict(format=FORMAT, version=instcomp.__version__, preset=None) | resolve(row)
+
 def build(
     name,         # a preset's name, or a row
     device=None,  # where to; None: stays on the CPU
 ):                # an untrained model whose `config` says how to build it again
     "The model of a preset, its weights drawn from torch's seed. `ValueError`: unknown, or over the limit."
-    config = resolve(name if isinstance(name, dict) else dict(preset=name) | row(name))
-    config = dict(format=FORMAT, version=instcomp.__version__, preset=None) | config
+    config = _complete(name if isinstance(name, dict) else dict(preset=name) | row(name))
     outline(config)
     model = _model(config)
     return model.to(device) if device is not None else model
@@ -164,8 +167,8 @@ def load(
 ):                # model in evaluation mode, weights frozen (`requires_grad_(True)` to train on)
     "A trained model, ready for use. `ValueError`, `FileNotFoundError` in one line."
     folder = find(name)
-    config, path = read_config(folder), weights_of(folder)
+    config, path = _complete(read_config(folder)), weights_of(folder)
     sketch = outline(config, folder/'config.json')
     if sketch is not None: check_weights(sketch, path)                       # before memory is taken
-    model = load_weights(build(config), path)
+    model = load_weights(_model(config), path)
     return model.eval().requires_grad_(False).to(device_of(device))

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ..data.audio import LOUDEST, SOUND_ENDINGS, WRITTEN, Clips, read_sound, resampled, write_sound
+from ..data.audio import LOUDEST, SOUND_ENDINGS, WRITTEN, Clips, length_at, read_sound, resampled
+from ..data.audio import write_sound
 from ..data.batches import split_files
 from ..data.code_files import check_notes
 from ..data.datasets import librispeech
@@ -155,11 +156,9 @@ def output_length(
     if scale != int(scale) or scale < 1: raise ValueError(f'--scale {scale}: give a whole number from 1')
     return check_limit('samples', about['samples']*int(scale), f'--scale {scale}')
 
-def _length_at(n, old, new): return -(-n*new//old)             # in whole numbers, exact at any length
-
 def _length(model, about):
     "Samples of a clip at the model's rate, a window's at least."
-    return max(model.config['size'], _length_at(about['samples'], about['rate'], rate_of(model)))
+    return max(model.config['size'], length_at(about['samples'], about['rate'], rate_of(model)))
 
 # %% ../../nbs/13_audio.ipynb #ceff9305
 @torch.no_grad()
@@ -298,7 +297,7 @@ class AudioTask(Task):
     def pictures(self, model, signals, folder, steps=0): return pictures(model, signals, folder, steps)
     def read(self, file):
         sound, rate = read_sound(file)
-        n = _length_at(sound.shape[1], rate, self.config['task']['rate'])
+        n = length_at(sound.shape[1], rate, self.config['task']['rate'])
         check_limit('samples', n, f'{file} at {self.config["task"]["rate"]:,} samples a second')
         return sound, rate
     def write(self, signal, path): return write_sound(signal[0], path, signal[1])

@@ -21,6 +21,7 @@ from ..data.scenes import CachedScenes, FolderScenes, LearnitScenes, SceneSource
 from ..data.scenes import open_scene, scene_places, scene_signal
 from ..evaluation.metrics import interval, psnr
 from ..evaluation.plot import save, show
+from ..files import few
 from ..geometry.camera import Lens, pixels, rays
 from ..geometry.mesh import extract_mesh, mise
 from ..geometry.shapes import PLURALS
@@ -138,8 +139,7 @@ def _say(line):
 
 def _left_out(path, names, n):
     "Say which of `n` frames or scenes are left out: their number, and a few names."
-    more = f'; and {len(names) - 3} more' if len(names) > 3 else ''
-    if names: _say(f'{path}: {len(names)} of {n} left out: {"; ".join(names[:3])}{more}')
+    if names: _say(f'{path}: {len(names)} of {n} left out: {few(names)}')
 
 def _said(scene, path, config):
     "The same scene; on stderr what is missing or odd, and whether rays can meet anything at its scale."
@@ -243,8 +243,6 @@ class ViewsTask(Task):
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
         return evaluate(model, signals, steps, protocol, bar=bar)
     def pictures(self, model, signals, folder, steps=0): return pictures(model, signals, folder, steps)
-    @staticmethod
-    def holds(folder): return bool(scene_places(folder))
     def read(self, file):
         if Path(file).is_dir() and len(found := scene_places(file)) > 1:
             raise ValueError(f'{file}: {len(found)} scenes in it; name one, such as {found[0]}')

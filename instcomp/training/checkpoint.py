@@ -29,8 +29,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as pack
 
-from ..files import put, read_json, write, writing
-from ..limits import check_limit, limit
+from ..files import json_text, makeable, put, read_json, write, writing
+from ..limits import check_limit
 from ..schema import FORMAT, TEXT, Kind, Settings, maybe, migrated, number, pair, read, resolve
 from ..schema import setting, several, shown, whole, word, written, wrong
 
@@ -133,7 +133,7 @@ def json_file(
     "The values of a JSON file. `ValueError`, `OSError` that name one missing, damaged, too long or too deep."
     if not path.is_file(): raise FileNotFoundError(f'{path}: no such file')
     check_limit('bytes', path.stat().st_size, path)
-    try: return read_json(path.read_bytes(), path, limit('depth'))
+    try: return read_json(path.read_bytes(), path)
     except ValueError as error: raise ValueError(f'{error}; copy it again') from error
 
 def config_of(
@@ -372,7 +372,7 @@ class Run:
     def log(self, line):
         "One more line of metrics.jsonl, durable."
         with writing(self.metrics), open(self.metrics, 'a', encoding='utf-8') as f:
-            f.write(json.dumps({k: v if math.isfinite(v) else None for k, v in line.items()}) + '\n')
+            f.write(json_text(line) + '\n')
             f.flush()
             os.fsync(f.fileno())
 
@@ -499,9 +499,7 @@ def locked(
     folder,  # of a run; made if it does not exist, its parent must
 ):
     "A run's folder for this process alone. `ValueError` names the one that has it; `OSError`."
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir(): raise NotADirectoryError(f'{folder} is a file: name a folder')
-    if not folder.parent.is_dir(): raise FileNotFoundError(f'{folder.parent}: no such folder; make it first')
+    folder = makeable(folder)
     made, path = not folder.exists(), folder/'lock'
     folder.mkdir(exist_ok=True)
     handle = _locked_file(path)
