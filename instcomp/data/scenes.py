@@ -245,6 +245,14 @@ def _files(path, frames):
             except ValueError as error: skipped.append(f'{_word(name)}: {error}')
     return found, skipped
 
+def _cut_out(found):
+    "Are the pictures of one thing, cut out? Most have an alpha channel, and the first of them shows through."
+    clear = [file for _, (file, _), _, alpha in found if alpha]
+    for file in clear[:3] if len(clear) > len(found)/2 else ():
+        try: return _loaded(file).convert('RGBA').getextrema()[3][0] < 255
+        except ValueError: continue                      # a broken one is named when it is read
+    return False
+
 def _posed(path, found):
     "Poses (V, 4, 4) of frames; what is odd, in words. `ValueError` for what is wrong."
     poses, scales = zip(*(_pose(path, frame) for frame, *_ in found))
@@ -253,7 +261,7 @@ def _posed(path, found):
         same = torch.equal(first.setdefault(file, pose), pose)
         if not same: raise _wrong(path, f'two frames with different poses mean {file.name}')
     odd = [f'its matrices hold a scale of {s:.4g}: taken out' for s in scales if abs(s - 1) > .001][:1]
-    poses, cut_out = torch.stack(poses), sum(alpha for *_, alpha in found) > len(found)/2
+    poses, cut_out = torch.stack(poses), _cut_out(found)
     try: odd.append(check_axes(poses, cut_out))
     except ValueError as error: raise _wrong(path, error) from None
     return poses, odd
