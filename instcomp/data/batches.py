@@ -75,12 +75,16 @@ class Crops:
     @cached_property
     def tables(self): return [summed_area_table(im) for im in self.items]
 
-    def cut(self, n, size, rng, items=None):
-        "`n` crops (n, 3, size, size), the side uniform between `size` and the picture's short side."
+    def places(self, n, size, rng, items=None):
+        "Of `n` crops the picture, top, left and side: uniform between `size` and the picture's short side."
         who = rng.integers(len(self), size=n) if items is None else np.asarray(items)
         short = self.shapes[who].min(1)
         side = rng.uniform(np.minimum(size, short), short)                                  # n
-        y, x = rng.random((2, n))*(self.shapes[who].T - side)
+        return who, *rng.random((2, n))*(self.shapes[who].T - side), side
+
+    def cut(self, n, size, rng, items=None):
+        "`n` crops (n, 3, size, size) at `places`."
+        who, y, x, side = self.places(n, size, rng, items)
         out = np.empty((n, len(self.items[0]), size, size), np.float32)
         for p in np.unique(who):
             m = who == p
@@ -98,8 +102,9 @@ class Crops:
 
 # %% ../../nbs/data/batches.ipynb #0c7bdbd0
 def random_crop(image, size, rng):
-    "A crop at random scale and place, as `Crops` makes them: (3, size, size)."
-    return Crops([image]).cut(1, size, rng)[0]
+    "A crop at random scale and place, as `Crops` makes them: (3, size, size). One table at a time."
+    _, y, x, side = Crops([image]).places(1, size, rng)
+    return torch.cat([area_crop(summed_area_table(c[None]), y, x, side, size)[0] for c in image]).float()
 
 # %% ../../nbs/data/batches.ipynb #e0218e50
 CROPS = {'random': random_crop, 'native': native_crop, 'centre': centre_crop}

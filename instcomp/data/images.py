@@ -115,12 +115,15 @@ def _opened(path, whole=True):
     finally: Image.MAX_IMAGE_PIXELS = old
 
 # %% ../../nbs/data/images.ipynb #fab72f7d
-def _rows16(data, transparent):
-    "Rows of a 16-bit PNG with colours or transparency, H W 3|4."
+def _rows16(data, clear):
+    "Rows of a 16-bit PNG, H W 1..4; `clear`: a number or colour that is transparent, or None."
     from torchvision.io import ImageReadMode, decode_image
-    mode = ImageReadMode.RGB_ALPHA if transparent else ImageReadMode.UNCHANGED
-    pixels = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode)      # 3|4 H W
-    return lambda a, b: pixels[:, a:b].permute(1, 2, 0).numpy()
+    pixels = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.UNCHANGED)
+    def rows(a, b):
+        band = pixels[:, a:b].permute(1, 2, 0).numpy()
+        if clear is None: return band
+        return np.dstack([band, 65535*(band != np.uint16(clear)).any(2).astype(np.uint16)])
+    return rows
 
 def _rows_ppm(picture):
     "Rows of a colour PPM with numbers of two bytes."
@@ -175,7 +178,7 @@ def _source(picture, given):
     "Of what `_opened` gave: a function for rows a to b, the number of white, kind of the alpha."
     kind, bits = picture.format, 8
     if kind == 'PNG' and given.data[24] == 16 and (given.data[25] or 'transparency' in picture.info):
-        return _rows16(given.data, 'transparency' in picture.info or given.data[25] != 2), 65535, 2
+        return _rows16(given.data, picture.info.get('transparency')), 65535, 2
     if kind == 'PPM' and picture.mode == 'RGB' and isinstance(picture.tile[0][3], tuple):
         if picture.tile[0][3][1] > 255: return _rows_ppm(picture), picture.tile[0][3][1], 2
     if kind in ('JPEG2000', 'AVIF', 'HEIF'): bits = _bits(picture)
