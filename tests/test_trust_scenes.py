@@ -432,6 +432,18 @@ def test_a_picture_outside_the_folder_is_read(tmp_path):
     assert torch.equal(read_scene(near).images, read_scene(true).images)
 
 
+def test_only_kinds_of_pictures_that_are_read(tmp_path):
+    "EPS would start another program; a mask has the limit of pixels, too."
+    folder = scene(tmp_path, mode='RGB')
+    Image.open(folder/'r_0.png').save(tmp_path/'e.eps')
+    os.replace(tmp_path/'e.eps', folder/'r_0.png')
+    Image.new('L', (200, 200)).save(folder/'m.png')
+    rewrite(folder, lambda m: m['frames'][1].update(mask_path='m.png'))
+    with set_limits(['pixels=4096']): skipped = read_scene(folder, 16).skipped
+    assert skipped[0] == 'r_0: no picture (of no kind that is read)'
+    assert 'r_1: no picture' in skipped[1] and 'over the limit' in skipped[1] and len(skipped) == 2
+
+
 def test_what_a_mask_leaves_out_is_white(tmp_path):
     folder, mask = scene(tmp_path, mode='RGB'), np.zeros((16, 16), np.uint8)
     mask[4:12, 3:9] = 255
