@@ -120,6 +120,52 @@ def test_cameras_that_need_not_look_at_one_thing(kind, tmp_path):
     assert looks if kind in ('room', 'raised', 'fan') else not looks
 
 
+WORLDS = dict(z_up=torch.eye(3), y_up=torch.tensor([[1., 0, 0], [0, 0, 1], [0, -1, 0]]),
+              tilted=look_at((1., 2, 3))[:3, :3])
+
+
+def moved(poses, world, place=(0., 0, 0)):
+    "The same capture in a world of other axes."
+    out = poses.clone()
+    out[:, :3, 3] += torch.tensor(place)
+    return torch.cat([world @ out[:, :3], out[:, 3:]], 1)
+
+
+@pytest.mark.parametrize('place', [(0., 0, 0), (3., 0, 0), (0., -2, .1), (1., 1, 1), (.5, 3, 0)])
+@pytest.mark.parametrize('world', WORLDS)
+def test_a_panorama_anywhere_is_not_world_to_camera(world, place):
+    still = outwards().clone()
+    still[:, :3, 3] = 0
+    check_axes(moved(still, WORLDS[world], place))
+    check_axes(moved(outwards(tilt=.3), WORLDS[world], place))
+    for n in (2, 3): check_axes(moved(still, WORLDS[world], place)[:n])
+
+
+def test_two_cameras_prove_little():
+    down = placed(torch.tensor([[0., 0, 5], [3., 1, 5]]), torch.tensor([[.3, .2, 0], [3.1, 1.4, 0]]))
+    check_axes(moved(down, WORLDS['y_up']))
+    said = check_axes(torch.linalg.inv(ORBIT[:2]))
+    assert said.startswith('if these poses are from world to camera')
+    with pytest.raises(ValueError, match='world to camera'): check_axes(torch.linalg.inv(ORBIT[:2]), True)
+
+
+def test_matrices_that_may_be_inverted_get_a_word():
+    "Aimed too badly, by too few cameras, to be certain of; never silence."
+    poses = torch.linalg.inv(handheld(wobble=.2))
+    for few in ([0, 3, 6], [1, 4, 6, 7], [0, 2, 4, 5, 7]):
+        assert 'if these poses are from world to camera' in check_axes(poses[few])
+
+
+def test_a_room_in_opaque_rgba_is_not_cut_out(tmp_path):
+    folder = scene(tmp_path, outwards(), 'RGB')
+    for file in folder.glob('*.png'): Image.open(file).convert('RGBA').save(file)
+    assert 'looks away' in read_scene(folder).notes[0]
+    Image.new('RGBA', (16, 16), (0, 0, 0, 0)).save(folder/'r_0.png')
+    assert 'every camera looks away: OpenCV axes' in line(read_scene, folder)
+    (folder/'r_0.png').write_bytes((folder/'r_1.png').read_bytes()[:-300])   # broken: the next one counts
+    assert 'looks away' in read_scene(folder).notes[0]
+
+
 def test_where_axes_meet():
     assert facing(ORBIT) == 1 and facing(ORBIT*FLIP) == 0 and facing(outwards()) == 0
     assert facing(torch.linalg.inv(ORBIT)) is None                       # all in one place
@@ -372,7 +418,9 @@ def test_a_name_may_say_anything(name, tmp_path):
     folder = scene(tmp_path/'s')
     os.mkfifo(folder/'fifo')
     rewrite(folder, lambda m: m['frames'][2].update(file_path=name.format(tmp_path)))
-    if name == '': return line(read_scene, folder)
+    if name == '':
+        assert 'frame 2 names no picture' in line(read_scene, folder)
+        return
     read = read_scene(folder)
     assert len(read.images) == 7 and len(read.skipped) == 1
     assert read.skipped[0].isprintable() and len(read.skipped[0]) < 300
@@ -382,6 +430,18 @@ def test_a_picture_outside_the_folder_is_read(tmp_path):
     true = scene(tmp_path/'true')
     near = scene(tmp_path/'near', frames=listed(ORBIT, '../true/r_{}.png'))
     assert torch.equal(read_scene(near).images, read_scene(true).images)
+
+
+def test_only_kinds_of_pictures_that_are_read(tmp_path):
+    "EPS would start another program; a mask has the limit of pixels, too."
+    folder = scene(tmp_path, mode='RGB')
+    Image.open(folder/'r_0.png').save(tmp_path/'e.eps')
+    os.replace(tmp_path/'e.eps', folder/'r_0.png')
+    Image.new('L', (200, 200)).save(folder/'m.png')
+    rewrite(folder, lambda m: m['frames'][1].update(mask_path='m.png'))
+    with set_limits(['pixels=4096']): skipped = read_scene(folder, 16).skipped
+    assert skipped[0] == 'r_0: no picture (of no kind that is read)'
+    assert 'r_1: no picture' in skipped[1] and 'over the limit' in skipped[1] and len(skipped) == 2
 
 
 def test_what_a_mask_leaves_out_is_white(tmp_path):

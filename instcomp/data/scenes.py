@@ -10,6 +10,7 @@ __all__ = ['FIRST', 'Scene', 'read_scene', 'centre_square', 'holds_scene', 'scen
 import math
 import os
 import warnings
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from .headers import kind_of
 from .images import ENDINGS, UNREADABLE, one_line
 from .synthetic_views import object_views, on_white
 from ..files import read_json, write
@@ -178,21 +180,29 @@ def _finder(folder):
     return find
 
 # %% ../../nbs/data/scenes.ipynb #6e1be02e
+@contextmanager
+def _opened(file):
+    "An open PIL picture of a kind that is read, within the limit of pixels. `ValueError` for no picture."
+    try:
+        with warnings.catch_warnings(action='ignore'), open(file, 'rb') as data:
+            kind = kind_of(data.read(64))
+            if kind is None: raise ValueError('of no kind that is read')
+            data.seek(0)
+            with Image.open(data, formats=[kind]) as p:
+                check_limit('pixels', p.width*p.height, 'picture')
+                yield p
+    except UNREADABLE as error: raise ValueError(f'no picture ({one_line(error)})') from None
+
 def _head(file):
     "(H, W) and whether it has an alpha channel, without decoding. `ValueError` for no picture."
-    try:
-        with warnings.catch_warnings(action='ignore'), Image.open(file) as p:
-            deep = p.mode[0] in 'IF' or any(str(tile[3]).endswith(';16B') for tile in p.tile)
-            if deep: raise ValueError('more than 8 bits a colour: save it with 8')
-            check_limit('pixels', p.width*p.height, 'picture')
-            return (p.height, p.width), p.has_transparency_data
-    except UNREADABLE as error: raise ValueError(f'no picture ({one_line(error)})') from None
+    with _opened(file) as p:
+        deep = p.mode[0] in 'IF' or any(str(tile[3]).endswith(';16B') for tile in p.tile)
+        if deep: raise ValueError('more than 8 bits a colour: save it with 8')
+        return (p.height, p.width), p.has_transparency_data
 
 def _loaded(file):
     "A PIL picture, not turned by its EXIF entry. `ValueError` for a broken one."
-    try:
-        with warnings.catch_warnings(action='ignore'), Image.open(file) as p: p.load()
-    except UNREADABLE as error: raise ValueError(f'no picture ({one_line(error)})') from None
+    with _opened(file) as p: p.load()
     return p
 
 def _picture(file, mask, shape, rows=256):
@@ -245,6 +255,14 @@ def _files(path, frames):
             except ValueError as error: skipped.append(f'{_word(name)}: {error}')
     return found, skipped
 
+def _cut_out(found):
+    "Are the pictures of one thing, cut out? Most have an alpha channel, and the first of them shows through."
+    clear = [file for _, (file, _), _, alpha in found if alpha]
+    for file in clear[:3] if len(clear) > len(found)/2 else ():
+        try: return _loaded(file).convert('RGBA').getextrema()[3][0] < 255
+        except ValueError: continue                      # a broken one is named when it is read
+    return False
+
 def _posed(path, found):
     "Poses (V, 4, 4) of frames; what is odd, in words. `ValueError` for what is wrong."
     poses, scales = zip(*(_pose(path, frame) for frame, *_ in found))
@@ -253,7 +271,7 @@ def _posed(path, found):
         same = torch.equal(first.setdefault(file, pose), pose)
         if not same: raise _wrong(path, f'two frames with different poses mean {file.name}')
     odd = [f'its matrices hold a scale of {s:.4g}: taken out' for s in scales if abs(s - 1) > .001][:1]
-    poses, cut_out = torch.stack(poses), sum(alpha for *_, alpha in found) > len(found)/2
+    poses, cut_out = torch.stack(poses), _cut_out(found)
     try: odd.append(check_axes(poses, cut_out))
     except ValueError as error: raise _wrong(path, error) from None
     return poses, odd

@@ -141,8 +141,9 @@ def rays(
 
 # %% ../../nbs/geometry/camera.ipynb #c5a1e002
 def facing(
-    poses,  # (V, 4, 4) camera to world
-):          # part of the cameras that look at the point where their axes meet; None: they do not meet
+    poses,    # (V, 4, 4) camera to world
+    tight=4,  # the point is so many times nearer to the axes than to the cameras
+):            # part of the cameras that look at the point where their axes meet; None: they do not meet
     "Least squares for the point nearest to all optical axes. Parallel axes meet nowhere."
     o, f = poses[:, :3, 3].double(), -poses[:, :3, 2].double()                              # V 3
     close, o = 1e-5*o.abs().max(), o - o.mean(0)                                            # rounding
@@ -151,11 +152,28 @@ def facing(
     if torch.linalg.eigvalsh(A)[0] < .02: return None                                       # within 8 degrees
     to = torch.linalg.solve(A, b)[:, 0] - o
     along, beside = (to*f).sum(1), (across @ to[..., None])[..., 0].norm(dim=1)             # V
-    if not close < along.abs().median() > 4*beside.square().mean().sqrt(): return None
+    if not close < along.abs().median() > tight*beside.square().mean().sqrt(): return None
     return (along > 0).double().mean().item()
 
 # %% ../../nbs/geometry/camera.ipynb #c5a1e004
 _FLIP = 'negate the second and third column of each matrix'
+
+def _certain(poses, cut_out):
+    "Can these, of which the inverse faces one point, not be cameras as they are?"
+    mean = poses[:, :3, 3].mean(0)
+    apart = (poses[:, :3, 3] - mean).norm(dim=1).mean()
+    aside = mean[:2].norm() > .02*mean[2].abs() + .5*apart       # a thing's centre is straight ahead
+    if cut_out: return True
+    if len(poses) < 6 and facing(torch.linalg.inv(poses), 20) is None: return False
+    return len(poses) > 2 and not (apart < .3*mean.norm() and aside)
+
+def _inverted(poses, cut_out):
+    "What to do if the matrices are from world to camera, '' if not. `ValueError` where that is certain."
+    turned = facing(torch.linalg.inv(poses))
+    if turned not in (0, 1): return ''
+    also = '' if turned == 1 else f'; then {_FLIP}, they are in OpenCV axes'
+    if not _certain(poses, cut_out): return f'if these poses are from world to camera, invert them{also}'
+    raise ValueError(f'these poses are from world to camera: invert them{also}')
 
 def check_axes(
     poses,          # (V, 4, 4) as they are given, camera to world
@@ -163,12 +181,10 @@ def check_axes(
 ):                  # what is odd about them, in words; '' for nothing
     "`ValueError` for axes that are not OpenGL's, or matrices from world to camera, where that is certain."
     part, up = facing(poses), poses[:, 2, 1].mean().item()
-    if part == 0 and (cut_out or up < -.3):
+    heads = up < -.3 and bool((poses[:, 2, 0].abs() < .3).all())          # level, where z is up
+    if part == 0 and (cut_out or heads):
         raise ValueError(f'every camera looks away: OpenCV axes (x right, y down, z forwards)? {_FLIP}')
-    if part is None and (cut_out or up < .5):
-        turned = facing(torch.linalg.inv(poses))
-        also = '' if turned == 1 else f'; then {_FLIP}, they are in OpenCV axes'
-        if turned in (0, 1): raise ValueError(f'these poses are from world to camera: invert them{also}')
+    if part is None and (cut_out or up < .5) and (said := _inverted(poses, cut_out)): return said
     if part == 0: return f'every camera looks away from the others\' midst; if it should not, {_FLIP}'
     if part not in (None, 1): return f'{1 - part:.0%} of the cameras look away from where the others look'
-    return 'the cameras stand on their heads, z is up here' if up < -.3 else ''
+    return 'the cameras stand on their heads, if z is up' if heads else ''
