@@ -15,7 +15,9 @@ READY    := $(if $(filter file,$(origin VENV)),$(VENV)/.installed)
 INSTCOMP := $(if $(READY),$(VENV)/bin/instcomp,$(PY) -c 'from instcomp.cli import main; main()')
 NOTEBOOKS = $(sort $(wildcard nbs/*.ipynb nbs/*/*.ipynb))
 
-.PHONY: help demo test lab docs bench lint
+FUZZ    ?= 100000
+
+.PHONY: help demo test lab docs bench lint fuzz
 help:                ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
 
@@ -37,6 +39,9 @@ docs: $(READY)       ## build the site into docs/_build/html
 bench: $(READY)      ## re-measure the figures kept in benchmarks/claims
 	@$(PY) benchmarks/origin.py | while read -r script; do \
 	  echo "python $$script"; $(PY) $$script </dev/null || exit 1; done
+
+fuzz: $(READY)       ## hours: FUZZ=100000 broken inputs of every kind, figures into benchmarks/claims/trust.json
+	$(PY) tests/fuzz/harness.py all $(FUZZ)
 
 lint: $(READY)       ## ruff on library, notebooks and tests
 	$(PY) -m ruff check .

@@ -1,10 +1,11 @@
 """Score the local models on photographs and speech that no training saw, beside what one would use instead.
 
-    python benchmarks/local.py PHOTOS SPEECH [--only reconstruction,zoom,files,speech,speed]
+    python benchmarks/local.py PHOTOS SPEECH [--other SPEECH2] [--only reconstruction,zoom,files,speech,speed]
 
 PHOTOS: a folder of photographs; ours are the 14 of Debian's packages mate-backgrounds (nature/) and
 lomiri-wallpapers-20.04, their long side reduced to 800 pixels, beside scikit-image's chelsea and coffee.
-SPEECH: a folder of recordings. The linear codes are fitted to the training halves of the same kind.
+SPEECH: recordings in train/ and test/; SPEECH2: those of another set (ours: the 300 spoken digits of the Free
+Spoken Digit Dataset's test half, 8 kHz). The linear codes are fitted to train/.
 Writes benchmarks/local.json (every picture) and benchmarks/claims/local.json (the means).
 """
 import argparse
@@ -12,6 +13,8 @@ import io
 import json
 import math
 import resource
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -23,14 +26,14 @@ from origin import add, commit
 from PIL import Image
 
 from instcomp import load, psnr
-from instcomp.data.audio import SOUND_ENDINGS, read_sound
+from instcomp.data.audio import SOUND_ENDINGS, read_sound, resampled
 from instcomp.data.batches import list_files, photos
 from instcomp.data.code_files import save_codes
-from instcomp.data.images import read_image
+from instcomp.data.images import read_image, write_image
 from instcomp.evaluation.metrics import si_sdr
 from instcomp.experiments.builder import find
-from instcomp.models.local import PatchPCA, decode_windows, encode_windows, patches, unpatches
-from instcomp.tasks.image import bicubic
+from instcomp.models.local import PatchPCA, decode_windows, encode_windows, patches, unpatches, whole_cells
+from instcomp.tasks.image import bicubic, reconstruct
 
 HERE = Path(__file__).parent
 
@@ -143,7 +146,7 @@ def files(found, model):
     with TemporaryDirectory() as folder:
         for name, y in found.items():
             jpeg, webp, (learned, linear) = jpeg_sizes(y), webp_sizes(y), local_sizes(y, model, Path(folder))
-            curves[name] = dict(jpeg=jpeg, webp=webp, local=learned)
+            curves[name] = dict(jpeg=jpeg, webp=webp, local=learned, pca=linear, pixels=y[0, 0].numel())
             rows[name] = {}
             for level in (33, 36, 40):
                 best = min((b for b in (bytes_at(level, c) for c in jpeg) if b), default=None)
@@ -161,36 +164,53 @@ def files(found, model):
 
 
 @torch.no_grad()
-def speech(folder, model):
-    "SI-SDR of whole recordings, half and a quarter as many numbers as samples, beside PCA."
-    fit, p = PatchPCA(1, model.codec.cell, 1), model.codec.cell
-    wave = lambda f: (lambda x: x*(.7/x.abs().max()))(read_sound(f)[0])[None]
-    cut = lambda x: x[..., :x.shape[2]//p*p]
-    fit.fit(torch.cat([patches(cut(wave(f)), p)[0].T for f in list_files(folder/'train', SOUND_ENDINGS)]))
-    rows = {}
-    for f in list_files(folder/'test', SOUND_ENDINGS):
-        x = cut(wave(f))
-        rows[f.stem] = {}
-        for k in model.codec.ranks:
-            linear = unpatches(fit.synthesise(fit.analyse(patches(x, p))[:, :k]), p)
-            made = model.samples(model.encode(x, numbers=k))
-            rows[f.stem] |= {f'speech_{k}': si_sdr(made[0], x[0]).item(),
-                             f'speech_pca_{k}': si_sdr(linear[0], x[0]).item()}
-    return rows, mean(rows)
+def speech(folder, model, other=None):
+    "SI-SDR of recordings, half and a quarter as many numbers as samples, beside PCA; also of another set."
+    fit, p, rate = PatchPCA(1, model.codec.cell, 1), model.codec.cell, model.config['task']['rate']
+    def wave(f):
+        x = resampled(*read_sound(f), rate)[:, :10*rate]
+        x = (x - x.mean())*(.7/x.abs().max())
+        return whole_cells(x[None], p)
+    fit.fit(torch.cat([patches(wave(f), p)[0].T for f in list_files(folder/'train', SOUND_ENDINGS)]))
+    def scored(files):
+        rows = {}
+        for f in files:
+            x = wave(f)
+            rows[f.stem] = {}
+            for k in model.codec.ranks:
+                linear = unpatches(fit.synthesise(fit.analyse(patches(x, p))[:, :k]), p)
+                made = model.samples(model.encode(x, numbers=k))
+                rows[f.stem] |= {f'speech_{k}': si_sdr(made[0], x[0]).item(),
+                                 f'speech_pca_{k}': si_sdr(linear[0], x[0]).item()}
+        return rows
+    rows = scored(list_files(folder/'test', SOUND_ENDINGS))
+    means = mean(rows)
+    if other is None: return rows, means
+    others = scored(list_files(other, SOUND_ENDINGS))
+    means |= {k.replace('speech', 'speech_other'): v for k, v in mean(others).items()}
+    return dict(rows, **others), means
 
 
 def speed(model, zoom, side=(512, 512), large=(3024, 4032)):
-    "Seconds for a small and a large picture, imports not counted; peak memory of the process."
+    "Seconds for a small and a large picture, imports not counted; peak memory of the whole command."
     seconds = {}
     def timed(key, f):
         began = time.perf_counter()
         f()
         seconds[key] = time.perf_counter() - began
     small, big = torch.rand(3, *side), torch.rand(3, *large)
-    timed('seconds_512', lambda: through(model, small, side))
-    timed('seconds_12mp_x1', lambda: through(model, big, large))
-    timed('seconds_12mp_x2', lambda: through(zoom, big, [2*n for n in large]))
-    seconds['peak_gb'] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6
+    timed('seconds_512', lambda: reconstruct(model, small))
+    timed('seconds_12mp_x1', lambda: reconstruct(model, big))
+    timed('seconds_12mp_x2', lambda: reconstruct(zoom, big, 2))
+    peak = lambda: resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1e6
+    python = lambda *words: subprocess.run([sys.executable, *words], check=True)
+    python('-c', 'import instcomp.tasks.image, instcomp.experiments.builder')
+    seconds['peak_gb_imports'] = peak()
+    with TemporaryDirectory() as folder:
+        write_image(big, f'{folder}/a.png')
+        words = ['reconstruct', f'{folder}/a.png', '-o', f'{folder}/b.png', '--scale', '2']
+        python('-m', 'instcomp.cli', *words)
+    seconds['peak_gb'] = peak()
     return {}, seconds
 
 
@@ -198,6 +218,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('photos', type=Path)
     p.add_argument('speech', type=Path, help='with train/ and test/')
+    p.add_argument('--other', type=Path, help='a folder of recordings of another set')
     p.add_argument('--only', default='reconstruction,zoom,files,speech,speed')
     args = p.parse_args()
     path, only = HERE/'local.json', args.only.split(',')
@@ -206,7 +227,7 @@ def main():
     parts = dict(reconstruction=lambda: reconstruction(found, cpu('photos-local')),
                  zoom=lambda: zoom(found, cpu('photos-zoom')),
                  files=lambda: files(found, cpu('photos-local')),
-                 speech=lambda: speech(args.speech, cpu('speech-local')),
+                 speech=lambda: speech(args.speech, cpu('speech-local'), args.other),
                  speed=lambda: speed(cpu('photos-local'), cpu('photos-zoom')))
     for name in only:
         kept[name], means = parts[name]()

@@ -29,6 +29,10 @@ KEPT = [(label, f'{key}_64', f'{key}_16') for label, key in (
 FILES = ["bytes of the file, JPEG's at the same PSNR = 1", 'at 33 dB', 'at 36 dB', 'at 40 dB']
 SIZES = [(label, *(f'{key}_bytes_over_jpeg_{n}' for n in (33, 36, 40))) for label, key in (
     ('WebP', 'webp'), ('coefficients alone, our entropy coder', 'pca'), ('`photos-local`', 'local'))]
+SPEECH = ['speech never heard, SI-SDR in dB', 'half as many numbers as samples', 'a quarter',
+          'spoken digits of another set, half', 'a quarter']
+HEARD = [(label, *(f'speech_{key}{k}' for key in (kind, f'other_{kind}') for k in (32, 16)))
+         for label, kind in (('PCA of 64 samples', 'pca_'), ('`speech-local`', ''))]
 
 def claims():
     "Every claim, by key."
@@ -52,7 +56,7 @@ def table(columns, rows, values):
 def figures():
     "All that stands between the marks."
     values = claims()
-    tables = (ZOOM, ZOOMED), (CODES, KEPT), (FILES, SIZES), (COLUMNS, SCORES)
+    tables = (ZOOM, ZOOMED), (CODES, KEPT), (FILES, SIZES), (SPEECH, HEARD), (COLUMNS, SCORES)
     return BEGIN + '\n' + '\n'.join(table(columns, rows, values) for columns, rows in tables) + '\n' + END
 
 def main():

@@ -533,8 +533,11 @@ class LocalCodecSettings(Settings):
     mean: float = setting(ANY, .5, "of the signal's values")
     steps: list = setting(pair(number(-30, 10)), (-6.5, -1.), "log2 of the finest and the coarsest step")
     floor: float = setting(POSITIVE, 1e-6, 'of the squared error whose logarithm is the training loss')
+    mixture: int = setting(whole(1, 1024), 1, 'sets of components that each cell chooses from')
     def check(self, row):
         values = (3 if row.names['task'] == 'image' else 1)*self.cell**row.task.point
+        if self.mixture > 1 and self.ranks[0] < 2:
+            raise wrong('encoder.ranks', self.ranks, 'give 2 or more: the first number says which set')
         if self.ranks != sorted(set(self.ranks)) or self.ranks[-1] > values:
             raise wrong('encoder.ranks', self.ranks, f'give rising numbers up to {values} (values of a cell)')
         if values > 2048: raise wrong('encoder.cell', self.cell, f'{values} values a cell: give up to 2,048')
@@ -703,7 +706,16 @@ class Parts:
             tasks = ROLES[role][name].tasks
             if tasks and self.names['task'] not in tasks:
                 raise wrong(role, name, f'it is made for task {" or ".join(tasks)}, not {self.names["task"]}')
+        self.check_models()
         for section in self.sections.values(): section.check(self)
+    def check_models(self):
+        "A part that is a whole model goes with parts of that model only. `ValueError`."
+        there = {role: ROLES[role][name].model for role, name in self.names.items()}
+        whole = next((role for role, model in there.items() if model), None)
+        for role in {'encoder', 'modulator'} & there.keys() if whole else ():
+            if there[role] != there[whole]:
+                right = f'{whole} {self.names[whole]} is a whole model: give one of that kind, or none'
+                raise wrong(role, self.names[role], right)
 
 # %% ../nbs/face/schema.ipynb #b367bbc5
 def _only(given, known):

@@ -181,7 +181,7 @@ def test_every_part_is_named(home, tmp_path, capsys):
     closed(path, old(head) | dict(__metadata__=words | dict(about=about)), data)
     assert decode(home, path, tmp_path/'out') == 2
     err = capsys.readouterr().err
-    assert 'a.png: height=None' in err and not [*(tmp_path/'out').iterdir()], 'nothing is written'
+    assert 'a.png: height=null' in err and not [*(tmp_path/'out').iterdir()], 'nothing is written'
 
 
 MAKERS = [lambda inr: IPC(inr, 1, 4), LowRank, WeightsAsCode, lambda inr: FromVector(IPC(inr, 1, 4))]

@@ -10,6 +10,9 @@ from instcomp import build, grid, load, psnr
 from instcomp.cli import main
 from instcomp.data.batches import PhotoCrops, photos
 from instcomp.data.images import read_image, write_image
+from instcomp.data.speech import voices
+from instcomp.models.local import MixturePCA, PatchPCA, patches
+from instcomp.tasks import audio
 from instcomp.tasks.image import bicubic, reconstruct
 from instcomp.tasks.local import LocalBatches
 
@@ -84,7 +87,7 @@ def test_real_scales_and_sizes(tmp_path, words, shape):
     write_image(torch.rand(3, 64, 40), tmp_path/'a.png')
     for model in ('photos-local', 'photos-zoom', 'photos-ipc'):
         args = ['reconstruct', str(tmp_path/'a.png'), '-o', str(tmp_path/'o.png'), '--model', model]
-        assert main([*args, *words, *CPU]) == 0
+        assert main([*args, *words, '--overwrite', *CPU]) == 0
         assert read_image(tmp_path/'o.png').shape == (3, *shape)
 
 
@@ -159,3 +162,46 @@ def test_a_codec_and_a_field_in_one_batch():
         loss.backward()
         opt.step()
     assert all(p.grad is not None for p in model.parameters()) and loss.item() < before
+
+
+# ---- mixtures of PCA
+
+@pytest.fixture(scope='module')
+def spoken(): return torch.stack(voices('test', 16_000, each=1, seconds=1.024)[:4])[:, None]       # 4 1 16384
+
+
+def test_sounds_are_scored_at_their_own_level(spoken):
+    model = load('speech-local', 'cpu')
+    score = audio.evaluate(model, spoken[..., :8192])
+    loud, faint = (audio.evaluate(model, spoken[..., :8192]*g)['si_sdr'] for g in (2., .05))
+    assert score['si_sdr'] > 25 and score['psnr'] > score['psnr_mean'] + 20
+    assert loud == pytest.approx(faint, abs=1e-2) and score['code_numbers'] == 4096
+
+
+def test_a_mixture_of_one_set_is_pca(spoken):
+    u = patches(spoken, 64).transpose(1, 2).flatten(0, 1)                                   # M 64
+    one, pca = MixturePCA(64, 1, (17,)), PatchPCA(1, 64, 1)
+    one.fit(u)
+    pca.fit(u[u.square().mean(1) > 1e-3*u.square().mean()])
+    v = patches(spoken, 64)
+    z = one.analyse(v, one.choose(v, 17), 17)
+    assert not z[:, 0].any()
+    assert torch.allclose(one.synthesise(z), pca.synthesise(pca.analyse(v)[:, :16]), atol=1e-4)
+
+
+def test_each_cell_takes_the_set_that_leaves_least(spoken):
+    sets, v = load('speech-local', 'cpu').codec.sets, patches(spoken[:1, :, :2048], 64)     # 1 64 32
+    error = lambda which: (sets.synthesise(sets.analyse(v, which, 16)) - v).square().sum(1)
+    best = error(sets.choose(v, 16))
+    for j in range(0, 64, 7): assert (best <= error(torch.full((1, 32), j)) + 1e-6).all()
+
+
+def test_refinement_leaves_the_sets(spoken):
+    model = load('speech-local', 'cpu')
+    before, after = (model.encode(spoken[:1, :, :1024], steps)['z'] for steps in (0, 3))
+    assert torch.equal(before[:, 0], after[:, 0]) and not torch.equal(before[:, 1:], after[:, 1:])
+
+
+def test_a_set_that_there_is_not():
+    codec = load('speech-local', 'cpu').codec
+    with pytest.raises(ValueError, match='set 64 of 64'): codec.decode(torch.full((1, 16, 2), 64.))

@@ -108,6 +108,15 @@ def test_wrong_views_and_players():
     assert refusal(ROWS['cars-ipc'], near) == 'task.near=5: give less than task.far=2'
 
 
+def test_a_whole_model_goes_with_its_own_parts():
+    for preset, words in [('photos-local', 'modulator=lowrank'), ('photos-local', 'modulator=ipc'),
+                          ('photos-zoom', 'encoder={"name":"conv"}'),
+                          ('photos-local', 'encoder.name=gradient'),
+                          ('image-ipc-tiny', 'modulator=local'), ('image-ipc-tiny', 'encoder=local')]:
+        said = refusal(ROWS[preset], schema.changes([words]))
+        assert said and any(word in said for word in ('whole model', 'encoding')), said
+
+
 def test_one_number_of_shown_pictures_is_enough():
     for given in (2, [2, 2]):
         assert schema.resolve(ROWS['cars-ipc'], dict(task=dict(support=given)))['task']['support'] == [2, 2]

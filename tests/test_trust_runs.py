@@ -235,6 +235,15 @@ def test_a_file_that_is_no_history(out):
     refused(out, 'metrics.jsonl')
 
 
+def test_a_history_is_no_way_to_another_file(out):
+    "A run folder of somebody else's may hold links: nothing behind them is cut."
+    (out/'precious').write_text('kept')
+    (out/'metrics.jsonl').unlink()
+    (out/'metrics.jsonl').symlink_to(out/'precious')
+    refused(out, 'metrics.jsonl', 'remove it')
+    assert (out/'precious').read_text() == 'kept'
+
+
 def test_a_finished_run_without_a_history_has_nothing_to_say(out):
     (out/'metrics.jsonl').write_bytes(b'')
     with pytest.raises(ValueError, match='no line left'): go(out, resume=True)
@@ -348,7 +357,8 @@ def test_a_lock_goes_with_its_process(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('text', ['', '1', 'x'*5000, f'{os.getpid()} here\n', '-1 \n\n'])
+@pytest.mark.parametrize('text', ['', '1', 'x'*5000, f'{os.getpid()} here\n', '-1 \n\n'],
+                         ids=['empty', 'a number', 'long', 'this process', 'odd'])
 def test_a_left_lock_means_nothing(out, text):
     (out/'lock').write_text(text)
     assert go(out, resume=True)['step'] == 24 and not (out/'lock').exists()

@@ -134,7 +134,7 @@ def _complete(name, at, files, n):
 
 def _numbered(name, at, lo, hi):
     "The pictures lo <= number < hi, by number."
-    files = {int(f.stem): f for f in list_files(at) if f.stem.isdigit()}
+    files = {int(f.stem): f for f in list_files(at) if f.stem.isdecimal()}
     return _complete(name, at, [files[i] for i in range(lo, hi) if i in files], hi - lo)
 
 # %% ../../nbs/data/datasets.ipynb #807c3d1d
@@ -145,7 +145,7 @@ def celeba(
 ):                  # Folder
     "CelebA, aligned: the centre, in training and in test. `ValueError`, `FileNotFoundError`."
     at, bounds = _find('celeba', root, split)
-    return Folder(at, 'centre', _numbered('celeba', at, *bounds), size)
+    return Folder(at, 'centre', _numbered('celeba', at, *bounds), size, strict=split != 'train')
 
 # %% ../../nbs/data/datasets.ipynb #a14e09a8
 def imagenette(
@@ -156,7 +156,7 @@ def imagenette(
     "Imagenette 320: RandomCrop(size) in training, Resize(size) + CenterCrop(size) in test, as in the papers."
     at, (part, n) = _find('imagenette', root, split)
     files = _complete('imagenette', at/part, list_files(at/part), n)
-    return Folder(at, 'native' if split == 'train' else 'centre', files, size)
+    return Folder(at, 'native' if split == 'train' else 'centre', files, size, strict=split != 'train')
 
 # %% ../../nbs/data/datasets.ipynb #ba567883
 def ffhq(
@@ -167,11 +167,12 @@ def ffhq(
 ):                  # Folder
     "FFHQ: whole pictures, resized. `ValueError`, `FileNotFoundError`."
     at, bounds = _find('ffhq', root, split)
-    if names is None: return Folder(at, 'centre', _numbered('ffhq', at, *bounds), size)
+    strict = split != 'train'
+    if names is None: return Folder(at, 'centre', _numbered('ffhq', at, *bounds), size, strict=strict)
     there = {f.name: f for f in list_files(at)}
     asked = [Path(line).name for line in Path(names).read_text().split()]
     files = _complete('ffhq', at, [there[name] for name in asked if name in there], len(asked))
-    return Folder(at, 'centre', files, size)
+    return Folder(at, 'centre', files, size, strict=strict)
 
 # %% ../../nbs/data/datasets.ipynb #0603fa6c
 def librispeech(
@@ -197,7 +198,7 @@ def source(
     if name in SOURCES: return SOURCES[name](root, split)
     if not Path(name).is_dir() and _row(name).get('kind') == 'sound':     # raises: neither a set nor a folder
         raise ValueError(f'{name} holds sounds: give an audio preset, or pictures')
-    return Folder(name, files=split_files(name, split))
+    return Folder(name, files=split_files(name, split, check=True))
 
 # %% ../../nbs/data/datasets.ipynb #568c90a8
 def evaluation_images(
@@ -208,7 +209,9 @@ def evaluation_images(
 ):           # (n, 3, size, size) float32 in [0, 1]
     "The fixed items to score on: seeded crops of the held-out photographs, centre crops of a folder."
     what = source(what, 'test') if isinstance(what, (str, Path)) else what
-    return torch.stack(list(what.fixed(size, n, seed)))
+    images = list(what.fixed(size, n, seed))
+    if images: return torch.stack(images)
+    raise ValueError('none of the held-out pictures can be read; give intact files')
 
 # %% ../../nbs/data/datasets.ipynb #c80162ae
 def mean_colour(

@@ -27,7 +27,7 @@ def local_row(
     return row
 
 # %% ../../nbs/experiments/local.ipynb #c72ba9bb
-SPEECH = dict(cell=64, width=192, blocks=5, ranks=[16, 32], mean=0., steps=[-9., -4.], floor=1e-7)
+SPEECH = dict(cell=64, width=160, blocks=4, ranks=[16, 32], mean=0., steps=[-9., -4.], floor=1e-7, mixture=64)
 CODEC, FIELD = dict(steps=12_000, batch=10, lr=6e-4), dict(steps=12_000, batch=8)
 LOCAL_PRESETS = {
     'image-local-tiny': local_row('image', 'photos', 24,
@@ -40,7 +40,7 @@ LOCAL_PRESETS = {
                              note='shipped: an hour of one CPU core'),
     'audio-local-tiny': local_row(dict(name='audio', rate=8000), 'voices', 2048,
                                   dict(steps=1500, batch=10, every=250, ema=.99),
-                                  SPEECH | dict(width=48, blocks=2)),
+                                  SPEECH | dict(width=48, blocks=2, mixture=16)),
     'speech-local': local_row(dict(name='audio', rate=16_000), 'folder', 8192,
                               dict(steps=8000, batch=10, lr=6e-4), SPEECH,
                               note='shipped: half an hour of one CPU core'),

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 import torch.nn.functional as F
 
+from .attention import attention
 from .codes import named, rebuild
 
 # %% ../../nbs/10_hyper.ipynb #b351596f
@@ -70,7 +71,7 @@ class Block(nn.Module):
 
     def attend(self, x, last):
         q, k, v = map(self.split, self.project(x, last))                                    # B H T D/H
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.proj(attention(q, k, v).transpose(1, 2).flatten(2))
 
     def forward(self, x, last=0):
         "Tokens (B, T, dim) to tokens; with `last` only the last ones, which still read all: (B, last, dim)."

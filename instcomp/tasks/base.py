@@ -14,7 +14,9 @@ import torch
 from ..data.batches import Batches
 from ..data.datasets import DATA
 from ..models.ginr import GINR
+from ..schema import shown
 from ..training.device import share_of
+
 
 # %% ../../nbs/tasks/base.ipynb #5e1a57e9
 def _size_and_step(notes, axes, most):
@@ -22,8 +24,8 @@ def _size_and_step(notes, axes, most):
     size, step = notes.get('size'), notes.get('step')
     whole = isinstance(size, list) and all(type(n) is int and n > 0 for n in size)
     if not whole or len(size) != axes or math.prod(size) > most:
-        raise ValueError(f'size={size}: no size of a signal')
-    if type(step) is not float or not 1e-9 < step < 1e9: raise ValueError(f'step={step}: no step')
+        raise ValueError(f'size={shown(size)}: no size of a signal')
+    if type(step) is not float or not 1e-9 < step < 1e9: raise ValueError(f'step={shown(step)}: no step')
     return torch.tensor([size]), torch.tensor([step])
 
 # %% ../../nbs/tasks/base.ipynb #16e6b74a
@@ -77,8 +79,7 @@ class Task:
         return model.to_bytes(code), notes | dict(size=code['size'][0].tolist(), step=float(code['step'][0]))
     def uncoded(self, model, data, notes, most=10**8):
         "The code of bytes that `encode_file` made. `ValueError` for bytes or notes that fit nothing."
-        try: return model.from_bytes(data, *_size_and_step(notes, self.axes, most))
-        except ValueError as error: raise ValueError(f'{notes["file"]}: {error}') from error
+        return model.from_bytes(data, *_size_and_step(notes, self.axes, most))
     def reconstruct(self, model, signal, scale=1, steps=0, bar=iter):
         "A signal, or the file of one, through the model, `scale` times as fine: `instcomp reconstruct`."
         signal = self.opened(signal)

@@ -37,6 +37,7 @@ class FolderImages:
         names = sorted(set(kinds))
         if len(names) != classes: raise ValueError(f'{path}: {len(names)} subfolders, but {classes} classes')
         self.label = torch.tensor([names.index(k) for k in kinds])
+        self.folder.kinds = kinds                         # what cannot be read is replaced within a class
     def __len__(self): return len(self.folder)
     def __getitem__(self, k):                                                               # (B,) indices
         rows = k.tolist() if k.dim() else [int(k)]

@@ -245,7 +245,8 @@ def cut_metrics(
     last,  # a checkpoint's numbers
 ):
     "Cut a history back to a checkpoint. Lines that are damaged or gone are told on stderr. `ValueError`."
-    if path.exists() and not path.is_file(): raise ValueError(f'{path} is no file; remove it, then resume')
+    if path.is_symlink() or path.exists() and not path.is_file():            # a link leads to somebody's file
+        raise ValueError(f'{path} is no plain file; remove it, then resume')
     kept = _kept(path, last['step']) if path.exists() else b''
     intact = path.exists() and _begins(path, kept)
     if len(kept) != last['metrics_bytes'] or not intact:
