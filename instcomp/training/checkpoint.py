@@ -193,7 +193,9 @@ def read_state(
 ):         # dict, as `State` has it
     "A checkpoint's numbers, each checked; old ones are completed. `ValueError`, `OSError` name the file."
     try:
-        state = written(read(State, '', json_file(path), 'state.json'))
+        state = json_file(path)
+        if not isinstance(state, dict): raise ValueError('no checkpoint is written so')
+        state = written(read(State, '', state, 'state.json'))
         if len(state['losses'] or [0]*state['processes']) == state['processes']: return state
         raise wrong('losses', state['losses'], f'give one pair for each of {state["processes"]} processes')
     except ValueError as error:
@@ -243,12 +245,13 @@ def cut_metrics(
     last,  # a checkpoint's numbers
 ):
     "Cut a history back to a checkpoint. Lines that are damaged or gone are told on stderr. `ValueError`."
-    if path.exists() and not path.is_file(): raise ValueError(f'{path} is no file; remove it, then resume')
+    if path.is_symlink() or path.exists() and not path.is_file():            # a link leads to somebody's file
+        raise ValueError(f'{path} is no plain file; remove it, then resume')
     kept = _kept(path, last['step']) if path.exists() else b''
     intact = path.exists() and _begins(path, kept)
     if len(kept) != last['metrics_bytes'] or not intact:
         lines = kept.count(b'\n')
-        print(f'{path}: damaged or cut short; {lines} whole lines up to step {last["step"]} are kept',
+        print(f'{path}: damaged or cut short; kept to step {last["step"]}: {lines} whole lines',
               file=sys.stderr)
     if intact: os.truncate(path, len(kept))
     else: put(path.parent, {path.name: kept})
@@ -401,10 +404,12 @@ def _begun(folder):
     if isinstance(config, dict) and isinstance(config.get('train'), dict): return config
     raise ValueError(f'{folder}/config.json: this is no run\'s; copy it again')
 
-def _told(data):
-    "A record of data in words."
+def _told(data, now=False):
+    "A record of data in words; `now`: of what is there."
     if data is None: return 'data that it does not name'
-    return shown(data['name']) if len(data) == 1 else f'{data["files"]:,} files of {shown(data["name"])}'
+    if len(data) == 1: return shown(data['name'])
+    files, name = f'{data["files"]:,} files', shown(data['name'])
+    return f'the {files} that {name} holds' if now else f'{files} of {name}'
 
 def _other_data(last, begun, data, resume):
     "Was the run trained on other data? A run that did not record it may go on, but is not started over."
@@ -423,8 +428,8 @@ def _check_begun(run, last, config, resume, data):
     if not resume and (other or last['step'] < config['train']['steps']):
         raise ValueError(f'{folder} holds a run at step {last["step"]}: resume, or use another')
     if _other_data(last, begun, data, resume):
-        raise ValueError(f'{folder} was trained on {_told(last["data"])}, not on {_told(data)}, by names and '
-                         'sizes: name another folder, or the data it knows')
+        raise ValueError(f'{folder} was trained on {_told(last["data"])}, not on {_told(data, True)}: '
+                         'name another folder, or the data it knows')
     steps = [c['train'].get('steps') for c in (begun, config)]
     if last['step'] > max((n for n in steps if type(n) is int), default=0):
         raise ValueError(f'{run.state}/state.json: step={last["step"]}: the run has {steps[0]} steps; copy '

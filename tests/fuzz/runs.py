@@ -88,9 +88,11 @@ def some_file(rng, run):
         path.mkdir()
     elif way == 3:
         path.unlink()
-        path.symlink_to(pick(rng, ['nowhere', '/dev/null', '/', str(run), path.name]))
+        path.symlink_to(pick(rng, ['nowhere', '/dev/null', '.', str(run), path.name]))
     elif way == 4: shutil.copyfile(pick(rng, sorted(run.glob('*.*'))), path)
-    elif way == 5: shutil.copytree(run/'state', run/pick(rng, ['state.old', 'state.new']), dirs_exist_ok=True)
+    elif way == 5:                                           # links stay links: one may lead anywhere
+        to = run/pick(rng, ['state.old', 'state.new'])
+        shutil.copytree(run/'state', to, symlinks=True, dirs_exist_ok=True)
     else: (run/pick(rng, ['lock', '.config.json.77', 'state.new'])).write_bytes(rng.bytes(30))
 
 
