@@ -1,6 +1,6 @@
 """Score the local models on photographs and speech that no training saw, beside what one would use instead.
 
-    python benchmarks/local.py PHOTOS SPEECH [--other SPEECH2] [--only reconstruction,zoom,files,speech,speed]
+    python benchmarks/local.py PHOTOS SPEECH [--other SPEECH2] [--only reconstruction,zoom,files,...]
 
 PHOTOS: a folder of photographs; ours are the 14 of Debian's packages mate-backgrounds (nature/) and
 lomiri-wallpapers-20.04, their long side reduced to 800 pixels, beside scikit-image's chelsea and coffee.
@@ -12,7 +12,6 @@ import argparse
 import io
 import json
 import math
-import resource
 import subprocess
 import sys
 import time
@@ -192,7 +191,7 @@ def speech(folder, model, other=None):
 
 
 def speed(model, zoom, side=(512, 512), large=(3024, 4032)):
-    "Seconds for a small and a large picture, imports not counted; peak memory of the whole command."
+    "Seconds for a small and a large picture, imports not counted."
     seconds = {}
     def timed(key, f):
         began = time.perf_counter()
@@ -202,16 +201,22 @@ def speed(model, zoom, side=(512, 512), large=(3024, 4032)):
     timed('seconds_512', lambda: reconstruct(model, small))
     timed('seconds_12mp_x1', lambda: reconstruct(model, big))
     timed('seconds_12mp_x2', lambda: reconstruct(zoom, big, 2))
-    peak = lambda: resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss/1e6
-    python = lambda *words: subprocess.run([sys.executable, *words], check=True)
-    python('-c', 'import instcomp.tasks.image, instcomp.experiments.builder')
-    seconds['peak_gb_imports'] = peak()
-    with TemporaryDirectory() as folder:
-        write_image(big, f'{folder}/a.png')
-        words = ['reconstruct', f'{folder}/a.png', '-o', f'{folder}/b.png', '--scale', '2']
-        python('-m', 'instcomp.cli', *words)
-    seconds['peak_gb'] = peak()
     return {}, seconds
+
+
+def memory(large=(3024, 4032)):
+    "Peak memory (GB) of the command that enlarges a large picture twice, and of its imports alone (Linux)."
+    def peak(program, *words):
+        # VmHWM and not ru_maxrss: the latter is the parent's where a child is forked from a larger one
+        tail = "\nprint('peak', *[l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')])"
+        made = subprocess.run([sys.executable, '-c', program + tail, *words], check=True, text=True,
+                              stdout=subprocess.PIPE)
+        return int(made.stdout.split()[-1])*1024/1e9
+    with TemporaryDirectory() as folder:
+        write_image(torch.rand(3, *large), f'{folder}/a.png')
+        words = ['reconstruct', f'{folder}/a.png', '-o', f'{folder}/b.png', '--scale', '2']
+        return {}, dict(peak_gb_imports=peak('import instcomp.tasks.image, instcomp.experiments.builder'),
+                        peak_gb=peak('import sys; from instcomp.cli import main; main(sys.argv[1:])', *words))
 
 
 def main():
@@ -219,7 +224,7 @@ def main():
     p.add_argument('photos', type=Path)
     p.add_argument('speech', type=Path, help='with train/ and test/')
     p.add_argument('--other', type=Path, help='a folder of recordings of another set')
-    p.add_argument('--only', default='reconstruction,zoom,files,speech,speed')
+    p.add_argument('--only', default='reconstruction,zoom,files,speech,speed,memory')
     args = p.parse_args()
     path, only = HERE/'local.json', args.only.split(',')
     kept = json.loads(path.read_text('utf-8')) if path.exists() else dict(means={})
@@ -228,7 +233,7 @@ def main():
                  zoom=lambda: zoom(found, cpu('photos-zoom')),
                  files=lambda: files(found, cpu('photos-local')),
                  speech=lambda: speech(args.speech, cpu('speech-local'), args.other),
-                 speed=lambda: speed(cpu('photos-local'), cpu('photos-zoom')))
+                 speed=lambda: speed(cpu('photos-local'), cpu('photos-zoom')), memory=memory)
     for name in only:
         kept[name], means = parts[name]()
         kept['means'] |= means
