@@ -18,6 +18,7 @@ LIMITS = dict(
     depth=32,            # lists and dicts inside each other, in a JSON file
     bytes=2**26,         # of a JSON file: 64 MiB
     parameters=2**30,    # of a model
+    kept=2**31,          # pixels of all the pictures that a training holds in memory, 3 bytes each
 )
 
 def limit(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instcomp.data.batches import Folder, found_files
+from instcomp.data.batches import Folder, PhotoCrops, found_files
 from instcomp.data.images import check_image, read_image, resize
 from instcomp.limits import set_limits
 
@@ -50,3 +50,11 @@ def test_what_is_read_passes_the_check(tmp_path):
     for ending in ('png', 'jpg', 'tif', 'gif', 'webp', 'bmp', 'ppm', 'jp2', 'avif'):
         Image.new('RGB', (9, 7), 'red').save(path := tmp_path/f'x.{ending}')
         assert read_image(path).shape == (3, 7, 9) and check_image(path) == path
+
+
+def test_pictures_held_in_memory_have_a_limit(tmp_path):
+    for i in range(3): Image.new('RGB', (10, 10)).save(tmp_path/f'{i}.png')
+    files = found_files(tmp_path).files
+    assert len(PhotoCrops(files)) == 3
+    with set_limits(['kept=250']), pytest.raises(ValueError, match='3 pictures: 300 kept.*--limit kept=300'):
+        PhotoCrops(files)

@@ -281,6 +281,13 @@ def test_weights_that_are_not_ours(out, kind):
     refused(out, 'state/model.safetensors')
 
 
+def test_metrics_of_somebody_else_are_not_cut(tmp_path, capsys):
+    (tmp_path/'metrics.jsonl').write_text('theirs')
+    assert command('train', 'image-ipc-tiny', '--out', tmp_path, *SMALL) == 2
+    assert 'metrics.jsonl belongs to no run' in capsys.readouterr().err
+    assert (tmp_path/'metrics.jsonl').read_text() == 'theirs'
+
+
 def test_a_models_size_is_known_before_memory_is_taken(tmp_path, monkeypatch, capsys):
     wide = ['--set', f'inr.hidden={json.dumps([16384]*64)}', '--set', 'inr.depth=null']
     assert command('train', 'image-ipc-tiny', '--out', tmp_path/'run', *wide) == 2

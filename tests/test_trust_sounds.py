@@ -233,7 +233,7 @@ def test_streams_that_do_not_know_their_length(tmp_path):
     with set_limits(['samples=15999']): refused(lambda: read_sound(tmp_path/'x.flac'), '--limit samples')
 
 
-@pytest.mark.parametrize('kind', ['ogg', 'opus', 'flac', 'wav'])
+@pytest.mark.parametrize('kind', ['ogg', 'opus', 'flac', 'wav', 'mp3'])
 def test_several_streams_in_one_file(tmp_path, kind):
     how = dict(opus=dict(format='OGG', subtype='OPUS')).get(kind, dict(format=kind.upper()))
     for name, n in (('a', 9000), ('b', 5000)):
@@ -242,7 +242,8 @@ def test_several_streams_in_one_file(tmp_path, kind):
     refused(lambda: read_sound(tmp_path/f'x.{kind}'), f'x.{kind}', 'streams')
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(audio, 'LONG', 1000)
-        refused(lambda: Clips([tmp_path/f'x.{kind}'], 8000, 512), f'x.{kind}', 'streams')
+        clips = lambda: Clips([tmp_path/f'x.{kind}'], 8000, 512)  # a long MP3 is read whole, when asked for
+        refused(lambda: clips().window(0, 512) if kind == 'mp3' else clips(), f'x.{kind}', 'streams')
 
 
 @pytest.mark.parametrize('values, word', [

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ZEROS', 'ROLLOFF', 'BANK', 'SOUND_ENDINGS', 'OTHER_SOUNDS', 'HEADS', 'KINDS', 'PICTURE_BRANDS', 'OTHER_HEADS',
-           'RATES', 'LOUDEST', 'UNKNOWN', 'CUT', 'PAGES', 'WRITTEN', 'LONG', 'KEPT', 'length_at', 'resampled_at',
-           'resampled', 'is_sound', 'read_sound', 'sound_length', 'write_sound', 'Sounds', 'Clips']
+           'RATES', 'LOUDEST', 'UNKNOWN', 'CUT', 'PAGES', 'COUNTED', 'WRITTEN', 'LONG', 'KEPT', 'length_at',
+           'resampled_at', 'resampled', 'is_sound', 'read_sound', 'sound_length', 'write_sound', 'Sounds', 'Clips']
 
 # %% ../../nbs/data/audio.ipynb #97a81abe
 import logging
@@ -164,12 +164,20 @@ def _opened(path):
         raise ValueError(f'{path}: not a whole sound ({why}); give an intact file') from error
 
 # %% ../../nbs/data/audio.ipynb #5a0d0005
+COUNTED = re.compile(rb'\xff[\xe2-\xff]..(?:.{9}|.{17}|.{32})(?:Xing|Info)', re.S)
+
+def _counted(head):
+    "The first frame of an MP3 that says how many follow: the decoder stops there."
+    return COUNTED if head.startswith(b'ID3') or _mpeg(head) else None
+
 def _one_stream(path):
-    "`ValueError` for a FLAC or WAV with another behind it: only the first would be read, and jumps miss."
+    "`ValueError` for a FLAC, WAV or MP3 with another behind it: only the first would be read."
     with open(path, 'rb') as file:
-        mark = {b'fLaC': b'fLaC\0\0\0"', b'RIFF': b'WAVEfmt '}.get(file.read(4))
+        head = file.read(4)
+        mark = {b'fLaC': b'fLaC\0\0\0"', b'RIFF': b'WAVEfmt '}.get(head, _counted(head))
         if mark is None: return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data: several = data.rfind(mark) > 8
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            several = data.rfind(mark) > 8 if isinstance(mark, bytes) else len(mark.findall(data)) > 1
     if several: raise ValueError(f'{path}: several streams one after the other; export it as one')
 
 def _blocks(file, count):

@@ -279,8 +279,10 @@ class PhotoCrops:
         bar=iter,       # wraps the list, such as tqdm: files are read here
     ):
         if not len(pictures): raise ValueError('no picture to crop: give at least one')
-        good = (p for p in map(_if_good, bar(pictures)) if p is not None)
-        self.items = [p.mul(255).round_().byte() for p in good]                             # 3 H W
+        self.items, pixels = [], 0
+        for p in filter(lambda p: p is not None, map(_if_good, bar(pictures))):
+            pixels = check_limit('kept', pixels + p[0].numel(), f'pixels of {len(pictures):,} pictures')
+            self.items.append(p.mul(255).round_().byte())                                   # 3 H W
         if not self.items: raise ValueError('none of these pictures can be read; give intact files')
         self.native, w = native, np.array([min(p[0].numel(), most) for p in self.items], float)
         self.share = w/w.sum()

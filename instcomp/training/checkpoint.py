@@ -455,6 +455,8 @@ def claim(
     if last: _check_begun(run, last, config, resume, data)
     elif (run.folder/'model.safetensors').exists():
         raise ValueError(f'{run.folder} holds weights but no checkpoint to go on from: use another folder')
+    elif run.metrics.exists() and run.metrics.stat().st_size and not (run.folder/'config.json').exists():
+        raise ValueError(f'{run.metrics} belongs to no run, and would be lost: use another folder')
     if run.folder.is_dir(): _sweep(run.folder)
     if last and resume: return                               # `Run.restore` and `cut_metrics` do the rest
     shutil.rmtree(run.state, ignore_errors=True)
