@@ -23,6 +23,10 @@ SCORES = [
 ZOOM = ['enlarged', *(f'x {n}' for n in ('1.5', '2', '3', '4', '6', '8'))]
 ZOOMED = [(label, *(f'{key}_x{n}' for n in ('1.5', '2', '3', '4', '6', '8')))
           for label, key in (('bicubic interpolation', 'bicubic'), ('`photos-zoom`', 'zoom'))]
+SETS = ['enlarged, sets of the literature', *(f'{n} x {s}' for n in ('Set5', 'Set14') for s in (2, 3, 4))]
+SHARED = [(label, *(f'{n}_{key}_x{s}' for n in ('set5', 'set14') for s in (2, 3, 4))) for label, key in (
+    ('bicubic interpolation', 'bicubic'), ('`photos-zoom`', 'zoom'),
+    ('LIIF (EDSR-baseline), published by mmagic', 'liif'))]
 CODES = ['kept in one pass', '64 numbers for 8 x 8 pixels', '16 numbers']
 KEPT = [(label, f'{key}_64', f'{key}_16') for label, key in (
     ('bicubic, as many numbers', 'bicubic'), ('PCA of 8 x 8 patches', 'pca'), ('`photos-local`', 'local'))]
@@ -56,7 +60,7 @@ def table(columns, rows, values):
 def figures():
     "All that stands between the marks."
     values = claims()
-    tables = (ZOOM, ZOOMED), (CODES, KEPT), (FILES, SIZES), (SPEECH, HEARD), (COLUMNS, SCORES)
+    tables = (ZOOM, ZOOMED), (SETS, SHARED), (CODES, KEPT), (FILES, SIZES), (SPEECH, HEARD), (COLUMNS, SCORES)
     return BEGIN + '\n' + '\n'.join(table(columns, rows, values) for columns, rows in tables) + '\n' + END
 
 def main():
