@@ -1,5 +1,6 @@
 "The site is nbs/ as it is: no page is written here. Build it with `make docs`."
 import json
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -21,6 +22,7 @@ html_theme_options = {'source_repository': _ini['DEFAULT']['git_url'], 'source_b
 exclude_patterns = ['**.ipynb_checkpoints', '_proc', 'README.md']
 ROOMS = ['fields', 'geometry', 'evaluation', 'models', 'data', 'training', 'tasks', 'experiments', 'face']
 nb_code_prompt_show = 'Show set-up or solution'
+ALT = re.compile(r'^#\| fig-alt: (.+)\n?', re.MULTILINE)
 FOLDED = {'#| hide': 'hide-cell', '#| code-fold': 'hide-cell', '#| default_exp': 'remove-cell'}   # start: tag
 
 
@@ -34,10 +36,14 @@ def contents():
 
 
 def fold(cell):
-    "Set-up and solutions stay closed until someone asks; nbdev's own lines are not shown."
-    text = ''.join(cell['source'])
-    tags = [tag for start, tag in FOLDED.items() if cell['cell_type'] == 'code' and text.startswith(start)]
-    return {**cell, 'metadata': {**cell['metadata'], 'tags': tags}} if tags else cell
+    "Set-up and solutions stay closed until someone asks; the words of a picture go to its <img>."
+    if cell['cell_type'] != 'code': return cell
+    text, metadata = ''.join(cell['source']), dict(cell['metadata'])
+    tags = [tag for start, tag in FOLDED.items() if text.startswith(start)]
+    words = ' '.join(ALT.findall(text))
+    if tags: metadata['tags'] = tags
+    if words: metadata['mystnb'] = {'image': {'alt': words}}
+    return {**cell, 'source': ALT.sub('', text).splitlines(keepends=True), 'metadata': metadata}
 
 
 def prepare(app, name, text):
