@@ -43,6 +43,7 @@ def show(
     titles=None,   # one text per image
     ncols=None,    # panels per row; None: all in one row, 8 at most
     scale=1.6,     # height of one panel in inches
+    rows=None,     # one text per row of panels, at its left
 ):                 # the matplotlib figure
     "Images side by side; tensors are channels first, arrays channels last. `ValueError` for any other shape."
     images = [_hwc(im) for im in images]
@@ -53,6 +54,9 @@ def show(
     for ax in axs.flat[len(images):]: ax.remove()
     for ax, im in zip(axs.flat, images): ax.imshow(im, cmap='gray', vmin=0, vmax=1)
     for ax, t in zip(axs.flat, titles or []): ax.set_title(t, fontsize=9)
+    left = dict(rotation=0, ha='right', va='center', fontsize=9)
+    for ax, t in zip(axs[:, 0], rows or []): ax.set_ylabel(t, **left)
+    if rows: fig.set_figwidth(fig.get_figwidth() + .08*max(map(len, rows)))
     return fig
 
 # %% ../../nbs/evaluation/plot.ipynb #0e07eef7
