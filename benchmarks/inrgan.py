@@ -3,14 +3,17 @@
     python benchmarks/inrgan.py           the ladder on 16 x 16 pixels: five rungs, three seeds, equal steps
     python benchmarks/inrgan.py --tiny    the preset inrgan-tiny, whose samples chapter 08 shows
     python benchmarks/inrgan.py --start   gradient norms of the first 200 steps, each start of the trunk
+    python benchmarks/inrgan.py --ablate  rung 4 with other ranks and sigmas of FMM, equal steps
 
 A run that was stopped goes on where it was: every training is a run folder below --runs. Writes
-benchmarks/inrgan.json, inrgan_tiny.json or inrgan_start.json, their claims, and sheets of samples.
+benchmarks/inrgan.json, inrgan_tiny.json, inrgan_start.json or inrgan_ablate.json, their
+claims, and sheets of samples.
 """
 import argparse
 import json
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +24,9 @@ from safetensors.torch import save_file
 from instcomp.data.synthetic_views import object_images, on_white
 from instcomp.evaluation.generative import features, precision_recall, swd
 from instcomp.experiments.gan import gan_preset, override_gan
-from instcomp.models.discriminator import GANBatches, build_gan
+from instcomp.models.discriminator import GAN, Discriminator, GANBatches, build_gan
+from instcomp.models.inrgan import rung as rung_of
+from instcomp.models.modulation import FMM
 from instcomp.training.checkpoint import load_weights
 from instcomp.training.loop import fit
 from instcomp.training.trainer import optimizer, train
@@ -75,9 +80,9 @@ def judge(real):                                      # model -> numbers, for `t
     return score
 
 
-def learn(config, folder, real, held_out):            # -> GAN, averaged weights; last numbers; history
+def learn(config, folder, real, held_out, make=build_gan):  # -> averaged GAN; last numbers; history
     torch.manual_seed(config['train']['seed'])
-    gan, done = build_gan(config), folder/'done.json'
+    gan, done = make(config), folder/'done.json'
     if not done.exists():
         start = time.process_time()
         draws = GANBatches(real, config['train']['batch'], seed=config['train']['seed'])
@@ -161,17 +166,44 @@ def start(a):
     put('inrgan_start', a, dict(**origin('inrgan', a), names=list(rows), rows=rows), claims)
 
 
+def factorised(rank, sigma, config):                  # rung 4 with another FMM
+    G = rung_of(4, 16, SINGLE, modulate=partial(FMM, rank=rank, sigma=sigma, bias=True), fourier=4., **COMMON)
+    return GAN(G, Discriminator(**config['discriminator']), **config['loss'], config=config)
+
+
+def ablate(a):
+    real, held_out = data(a.runs, 16)
+    rows = []
+    for rank, sigma in [(1, 'sigmoid'), (3, 'sigmoid'), (10, 'sigmoid'), (30, 'sigmoid'), (10, 'half'),
+                        (10, 'tanh'), (10, 'plus')]:
+        for seed in range(a.seeds):
+            folder = a.runs/f'ablate-{rank}-{sigma}-{seed}'
+            make = partial(factorised, rank, sigma)
+            gan, last, _ = learn(row(4, seed, a.steps), folder, real, held_out, make)
+            params = sum(p.numel() for p in gan.G.parameters())
+            rows.append(dict(rank=rank, sigma=sigma, seed=seed, params=params, swd=round(last['swd'], 4)))
+            print(rows[-1], flush=True)
+    claims = {}
+    for rank, sigma in dict.fromkeys((r['rank'], r['sigma']) for r in rows):
+        each = [r['swd'] for r in rows if (r['rank'], r['sigma']) == (rank, sigma)]
+        claims[f'swd_rank{rank}_{sigma}'] = round(statistics.mean(each), 3)
+        claims[f'swd_rank{rank}_{sigma}_std'] = round(statistics.stdev(each), 3) if len(each) > 1 else 0.
+    result = dict(protocol=protocol(16), **origin('inrgan', a), row=row(4, 0, a.steps), rows=rows)
+    put('inrgan_ablate', a, result | dict(scores=claims), claims)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--tiny', action='store_true')
     p.add_argument('--start', action='store_true')
+    p.add_argument('--ablate', action='store_true')
     p.add_argument('--seeds', type=int, default=3)
     p.add_argument('--steps', type=int, default=500)
     p.add_argument('--tiny-steps', type=int, default=2500)
     p.add_argument('--runs', type=Path, default=HERE.parent/'runs')
     a = p.parse_args()
     a.device = 'cpu'
-    (tiny if a.tiny else start if a.start else ladder)(a)
+    (tiny if a.tiny else start if a.start else ablate if a.ablate else ladder)(a)
 
 
 if __name__ == '__main__': main()

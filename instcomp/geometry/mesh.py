@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['labelled_points', 'grid_corners', 'mise', 'extract_mesh', 'unit_gradient', 'surface_scores', 'checked_mesh',
-           'read_mesh', 'write_mesh', 'winding_number']
+           'winding_number', 'read_mesh', 'write_mesh']
 
 # %% ../../nbs/06_occupancy.ipynb #11c1bf2a
 from pathlib import Path
@@ -135,6 +135,22 @@ def checked_mesh(
                          '(trimesh.repair.fill_holes mends small ones)')
     return solid
 
+# %% ../../nbs/06_occupancy.ipynb #5b789428
+def winding_number(
+    solid,        # watertight trimesh.Trimesh
+    x,            # (N, 3) points
+    budget=2**22, # points x faces at once
+):                # (N,) 1 inside, 0 outside (up to rounding)
+    "How often the mesh goes around each point: its solid angle over 4π (Van Oosterom and Strackee, 1983)."
+    T = torch.tensor(checked_mesh(solid).triangles).to(x)                                   # faces 3 3
+    def turns(x):
+        a, b, c = (T - x[:, None, None]).unbind(2)                                          # N faces 3
+        A, B, C = a.norm(dim=-1), b.norm(dim=-1), c.norm(dim=-1)
+        top = (a*torch.linalg.cross(b, c)).sum(-1)
+        low = A*B*C + (a*b).sum(-1)*C + (b*c).sum(-1)*A + (c*a).sum(-1)*B
+        return torch.atan2(top, low).sum(-1)/(2*torch.pi)                                   # N
+    return chunked(turns, x, max(1, budget//len(T)), 0)
+
 # %% ../../nbs/06_occupancy.ipynb #30e3b16f
 def read_mesh(
     path,  # .ply, .obj, .glb, .stl, .off …
@@ -157,19 +173,3 @@ def write_mesh(
     data = solid.export(file_type=path.suffix[1:])
     write(path.parent, {path.name: data.encode() if isinstance(data, str) else data})
     return path
-
-# %% ../../nbs/06_occupancy.ipynb #5b789428
-def winding_number(
-    solid,        # watertight trimesh.Trimesh
-    x,            # (N, 3) points
-    budget=2**22, # points x faces at once
-):                # (N,) 1 inside, 0 outside (up to rounding)
-    "How often the mesh goes around each point: its solid angle over 4π (Van Oosterom and Strackee, 1983)."
-    T = torch.tensor(checked_mesh(solid).triangles).to(x)                                   # faces 3 3
-    def turns(x):
-        a, b, c = (T - x[:, None, None]).unbind(2)                                          # N faces 3
-        A, B, C = a.norm(dim=-1), b.norm(dim=-1), c.norm(dim=-1)
-        top = (a*torch.linalg.cross(b, c)).sum(-1)
-        low = A*B*C + (a*b).sum(-1)*C + (b*c).sum(-1)*A + (c*a).sum(-1)*B
-        return torch.atan2(top, low).sum(-1)/(2*torch.pi)                                   # N
-    return chunked(turns, x, max(1, budget//len(T)), 0)
