@@ -1,5 +1,5 @@
-"""Every fact comes from settings.ini. What the course needs rides along inside the package: the trained weights,
-the measured tables of benchmarks/ and the notebooks."""
+"""Every fact comes from settings.ini. What the course needs rides along inside the package: trained weights,
+measured tables, notebooks."""
 import re
 from configparser import ConfigParser
 from pathlib import Path

@@ -8,6 +8,7 @@ install cells left out, nothing asked of another host. docs/names.py writes the 
 import json
 import re
 import sys
+from pathlib import Path
 
 import names
 from sphinx.cmd.build import main
@@ -15,9 +16,9 @@ from sphinx.cmd.build import main
 ROOT, BUILT = names.ROOT, names.ROOT/'docs'/'_build'
 ROOMS = ['fields', 'geometry', 'evaluation', 'models', 'data', 'training', 'tasks', 'experiments', 'face']
 FOLDED = {'#| hide': 'hide-cell', '#| code-fold': 'hide-cell', '#| default_exp': 'remove-cell',
-          'try: import instcomp\n': 'remove-cell'}                                     # start of a cell: its tag
+          'try: import instcomp\n': 'remove-cell'}                          # the start of a cell: its tag
 BADGE = 'https://colab.research.google.com/assets/colab-badge.svg'
-DISPLAY = re.compile(r'^\$\$[^$]+\$\$$', re.M)          # a formula on lines of its own, in the middle of a paragraph
+DISPLAY = re.compile(r'^\$\$[^$]+\$\$$', re.M)          # a formula on lines of its own, within a paragraph
 
 
 def contents():
@@ -35,7 +36,7 @@ def markdown(source, name): return dict(cell_type='markdown', metadata={}, sourc
 
 
 def shown(cell):
-    "A cell as the site shows it; before what the library is made of stands the mark that the reference links to."
+    "A cell as the site shows it; before an exported one stands the mark that the reference links to."
     text = ''.join(cell['source'])
     if cell['cell_type'] == 'markdown':
         return [{**cell, 'source': DISPLAY.sub(r'\n\g<0>\n', text.replace(BADGE, '/images/colab.svg'))}]
@@ -75,12 +76,12 @@ def source(folder):
 
 
 def build(
-    out=BUILT/'html',  # where the site goes
+    out=BUILT/'html',  # where the site goes; what it is made of goes beside it
 ):                     # Sphinx's exit code: 0 if there is nothing to complain about
-    out = BUILT.__class__(out)
+    out = Path(out)
     source(out.parent/'source')
-    words = ['-W', '--keep-going', '-q', '-d', out.parent/'doctrees', '-c', ROOT/'docs', out.parent/'source', out]
-    return main([str(word) for word in words])
+    words = ['-W', '--keep-going', '-q', '-d', out.parent/'doctrees', '-c', ROOT/'docs']
+    return main([str(word) for word in (*words, out.parent/'source', out)])
 
 
 if __name__ == '__main__': sys.exit(build(*sys.argv[1:]))

@@ -23,6 +23,7 @@ html_title = f'{project} {version}'
 html_static_path, html_css_files = ['static'], ['wide.css']
 html_search_scorer = str(ROOT/'docs'/'static'/'scorer.js')
 html_math_renderer = 'mathml'
+html_copy_source = html_show_sourcelink = False    # notebooks: the badge opens them
 html_theme_options = {'light_css_variables': {'code-font-size': '.75rem'}}
 
 

@@ -1,4 +1,4 @@
-"The library's public names as pages: signature, arguments with their shapes, docstring, link to the notebook."
+"The library's public names as pages: signature, arguments with shapes, docstring, link to the notebook."
 import ast
 import io
 import re
@@ -43,8 +43,10 @@ class Module:
 def defined(node):
     "The names that a statement defines."
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)): return [node.name]
+    if isinstance(node, ast.ImportFrom): return [alias.asname or alias.name for alias in node.names]
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, 'target', None)]
-    return [name.id for target in targets if target for name in ast.walk(target) if isinstance(name, ast.Name)]
+    parts = [part for target in targets if target for part in ast.walk(target)]
+    return [part.id for part in parts if isinstance(part, ast.Name)]
 
 
 def modules(library=LIBRARY):
@@ -76,7 +78,8 @@ def fields(module, function):
         said = module.comments.get(arg.lineno)
         if said and arg.lineno > function.lineno: yield f':param {arg.arg}: {plain(said)}'
     closing = function.body[0].lineno - 1
-    if closing > function.lineno and module.comments.get(closing): yield f':returns: {plain(module.comments[closing])}'
+    said = module.comments.get(closing)
+    if said and closing > function.lineno: yield f':returns: {plain(said)}'
 
 
 def block(head, lines, options=()):
@@ -92,20 +95,22 @@ def paragraphs(node):
 
 
 def method(module, node):
-    return block(f'.. py:method:: {node.name}({signature(node, True)})', [*paragraphs(node), *fields(module, node)])
+    head = f'.. py:method:: {node.name}({signature(node, True)})'
+    return block(head, [*paragraphs(node), *fields(module, node)])
 
 
 def setting(node):
     "A field of a dataclass."
     value = [f':value: {ast.unparse(node.value)}'] if node.value else []
-    return block(f'.. py:attribute:: {node.target.id}', [], [f':type: {ast.unparse(node.annotation)}', *value])
+    options = [f':type: {ast.unparse(node.annotation)}', *value]
+    return block(f'.. py:attribute:: {node.target.id}', [], options)
 
 
-def klass(module, node):
-    "Constructor and what it takes, then the public methods."
+def klass(module, node, where):
+    "Constructor and what it takes, where it is written, then settings and public methods."
     parts = {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
     init = parts.get('__init__')
-    lines = [*paragraphs(node), *(fields(module, init) if init else ()), '']
+    lines = [*paragraphs(node), *(fields(module, init) if init else ()), '', where, '']
     for part in node.body:
         if isinstance(part, ast.AnnAssign): lines += setting(part)
     for name, part in parts.items():
@@ -123,8 +128,11 @@ def entry(module, name, node, back):
         lines = [*paragraphs(node), *fields(module, node), '', where]
         return block(f'.. py:function:: {name}({signature(node)})', lines)
     if isinstance(node, ast.ClassDef):
-        head, lines = klass(module, node)
-        return block(f'.. py:class:: {name}{head}', [where, '', *lines])
+        head, lines = klass(module, node, where)
+        return block(f'.. py:class:: {name}{head}', lines)
+    if isinstance(node, ast.ImportFrom):                               # passed on from another module
+        origin = '.'.join([*module.name.split('.')[:-node.level], node.module, name])
+        return block(f'.. py:data:: {name}', [f'The same as :py:obj:`{origin}`.'])
     value = ast.unparse(node.value)
     return block(f'.. py:data:: {name}', [where], [f':value: {value}'] if len(value) < 80 else [])
 
@@ -150,8 +158,9 @@ def index_page(known):
     "What the package itself offers, and all modules."
     names = [f'* :py:obj:`{name} <{module}.{name}>`' for name, module in face().items()]
     rows = [line for m in known for line in (f'   * - :doc:`{m.name}`', f'     - {plain(m.doc)}')]
-    head = ['Reference', '=========', '', 'Every public name, with what it takes and gives; :ref:`all in one index '
-            '<genindex>`. These can be had from the package itself, ``from instcomp import load``:', '']
+    said = ('Every public name, with what it takes and gives; :ref:`all in one index <genindex>`. These can be '
+            'had from the package itself, ``from instcomp import load``:')
+    head = ['Reference', '=========', '', said, '']
     table = ['', '.. list-table::', '   :widths: 30 70', '', *rows, '', '.. toctree::', '   :hidden:', '']
     return '\n'.join([*head, *names, *table, *(f'   {m.name}' for m in known), ''])
 
