@@ -158,8 +158,8 @@ def index_page(known):
     "What the package itself offers, and all modules."
     names = [f'* :py:obj:`{name} <{module}.{name}>`' for name, module in face().items()]
     rows = [line for m in known for line in (f'   * - :doc:`{m.name}`', f'     - {plain(m.doc)}')]
-    said = ('Every public name, with what it takes and gives; :ref:`all in one index <genindex>`. These can be '
-            'had from the package itself, ``from instcomp import load``:')
+    said = ('Every public name, with what it takes and gives; :ref:`all in one index <genindex>`. These can '
+            'be had from the package itself, ``from instcomp import load``:')
     head = ['Reference', '=========', '', said, '']
     table = ['', '.. list-table::', '   :widths: 30 70', '', *rows, '', '.. toctree::', '   :hidden:', '']
     return '\n'.join([*head, *names, *table, *(f'   {m.name}' for m in known), ''])
