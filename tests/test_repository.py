@@ -25,7 +25,8 @@ def test_workflow_asks_for_little_and_takes_torch_without_cuda(name):
 def test_all_pythons_are_tested():
     for flow, job in [('test', 'locked'), ('test', 'newest'), ('release', 'test')]:
         assert WORKFLOWS[flow]['jobs'][job]['strategy']['matrix']['python'] == settings()['pythons'].split()
-    python, = (step['with'] for step in steps(WORKFLOWS['test']['jobs']['locked']) if 'python' in step['uses'])
+    locked = steps(WORKFLOWS['test']['jobs']['locked'])
+    python, = (step['with'] for step in locked if 'python' in step['uses'])
     assert python['cache'] == 'pip'
     assert python['cache-dependency-path'].split() == ['settings.ini', 'constraints.txt']
 
