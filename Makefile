@@ -34,7 +34,7 @@ lab: $(READY)        ## open the course in JupyterLab
 	$(PY) -m jupyter lab nbs
 
 docs: $(READY)       ## build the site into docs/_build/html
-	$(PY) -m sphinx -W --keep-going -q -c docs nbs docs/_build/html
+	$(PY) docs/build.py
 
 bench: $(READY)      ## re-measure the figures kept in benchmarks/claims
 	@$(PY) benchmarks/origin.py | while read -r script; do \

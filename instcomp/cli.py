@@ -452,6 +452,14 @@ def presets_command(
         size = f'{r["size"]} {schema.ROLES["task"][task].settings.unit}'
         print(f'{one:41} {r["data"]:11} {size:>13} {steps:>9} steps  {r["note"]}'.rstrip())
 
+# %% ../nbs/face/cli.ipynb #c0a5e020
+@app.command('notebooks')
+def notebooks_command(folder: Annotated[Path, typer.Argument(help='a new folder')]):
+    "The course, to run and change: every notebook with its pictures, copied into a new folder."
+    from instcomp.course import copy_course
+    books, where = copy_course(folder), printable(folder)
+    print(f'{len(books)} notebooks in {where}; with JupyterLab (pip install jupyterlab): jupyter lab {where}')
+
 # %% ../nbs/face/cli.ipynb #50d51b86
 @data_app.command('list')
 def data_list():

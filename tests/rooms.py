@@ -4,7 +4,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
-    '': ['limits', 'files', 'schema', 'seeds'],
+    '': ['limits', 'files', 'schema', 'seeds', 'course'],
     'fields': ['coords', 'inr', 'fourier', 'siren'],
     'geometry': ['camera', 'rendering', 'sdf', 'shapes', 'mesh'],
     'evaluation': ['metrics', 'generative', 'probes', 'plot'],
