@@ -120,6 +120,11 @@ def klass(module, node, where):
     return head, [*([f'*Bases:* ``{bases}``', ''] if bases else []), *lines]
 
 
+def passed_on(name, module):
+    "A name that is defined elsewhere."
+    return block(f'.. py:data:: {name}', [f'The same as :py:obj:`{module}.{name}`.'])
+
+
 def entry(module, name, node, back):
     "One name as a directive. `back`: the way to the top folder of the site."
     book, cell = module.cell(node)
@@ -131,8 +136,7 @@ def entry(module, name, node, back):
         head, lines = klass(module, node, where)
         return block(f'.. py:class:: {name}{head}', lines)
     if isinstance(node, ast.ImportFrom):                               # passed on from another module
-        origin = '.'.join([*module.name.split('.')[:-node.level], node.module, name])
-        return block(f'.. py:data:: {name}', [f'The same as :py:obj:`{origin}`.'])
+        return passed_on(name, '.'.join([*module.name.split('.')[:-node.level], node.module]))
     value = ast.unparse(node.value)
     return block(f'.. py:data:: {name}', [where], [f':value: {value}'] if len(value) < 80 else [])
 
@@ -156,7 +160,7 @@ def face():
 
 def index_page(known):
     "What the package itself offers, and all modules."
-    names = [f'* :py:obj:`{name} <{module}.{name}>`' for name, module in face().items()]
+    names = ['.. py:module:: instcomp', '', *(line for pair in face().items() for line in passed_on(*pair))]
     rows = [line for m in known for line in (f'   * - :doc:`{m.name}`', f'     - {plain(m.doc)}')]
     said = ('Every public name, with what it takes and gives; :ref:`all in one index <genindex>`. These can '
             'be had from the package itself, ``from instcomp import load``:')
