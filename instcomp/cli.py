@@ -204,11 +204,11 @@ def _text(result):
 def _held_out(task, name, n, seed):
     "What `--data` names, as tasks take it: of a list or of archives a folder with some of them."
     from instcomp.data.archives import find_inputs, is_many
-    from instcomp.experiments.corpora import chosen
+    from instcomp.experiments.corpora import chosen, told
     if not is_many(name, task.reads): return (yield name)
     inputs, _, others = find_inputs([name], task.reads)
     with chosen(inputs, task, n, seed) as (place, left):
-        if left or others: _stop(f'left out: {_told(left + others)}')
+        if left or others: _stop(f'left out: {told(left + others)}')
         yield place
 
 # %% ../nbs/face/cli.ipynb #547b3013
@@ -249,13 +249,10 @@ def eval_command(
     print(json_text(result) if as_json else _text(result))
 
 # %% ../nbs/face/cli.ipynb #90a62435
-def _told(left):
-    "Of pairs (key, why) the first, and how many more there are."
-    return few([f'{key}: {why}' for key, why in left], word=_printable)
-
 def _report(n, left, again):
     "What was left out, and what was listed more than once."
-    if left: _stop(f'{n} of {n + len(left)} files encoded, left out: {_told(left)}')
+    from instcomp.experiments.corpora import told
+    if left: _stop(f'{n} of {n + len(left)} files encoded, left out: {told(left)}')
     if again:
         listed = few([one.key for one in again], word=_printable)
         _stop(f'{len(again)} listed more than once, encoded once: {listed}')
