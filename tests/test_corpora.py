@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from functools import cache
 
 import numpy as np
 import pytest
@@ -273,8 +274,9 @@ def test_a_shard_that_is_another_is_refused(here, capsys):
 
 # ---- searched and scored
 @pytest.mark.parametrize('model', ['run', 'photos-local'])
-def test_a_picture_finds_itself_first(model, here, capsys):
+def test_a_picture_finds_itself_first(model, here, capsys, monkeypatch):
     "By numbers and by compressed bytes, in a folder and in one file."
+    monkeypatch.setattr(builder, 'load', cache(builder.load))
     for out in ('codes/', 'one.safetensors'):
         words = ['--model', model, '--device', 'cpu']
         assert call(['encode', 'some', '-o', out, *words], capsys)[0] == 0
