@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['makeable', 'write', 'replaced', 'staged', 'folder', 'place', 'writing', 'put', 'run_folder', 'same_file', 'spare',
-           'read_json', 'json_text', 'printable', 'few']
+           'read_json', 'json_text', 'printable', 'system_words', 'few']
 
 # %% ../nbs/face/files.ipynb #a09c5661
 import json
@@ -196,6 +196,13 @@ def printable(
 ):         # str
     "On one line; what would move the cursor or colour the terminal is spelled out."
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+def system_words(
+    error,  # OSError
+):          # str, or the error where it has none of the system's
+    "The file's name and the system's words, without the number."
+    if error.strerror is None: return str(error)
+    return f'{error.filename}: {error.strerror}' if error.filename else error.strerror
 
 def few(
     lines,     # list or tuple

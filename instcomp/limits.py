@@ -16,7 +16,7 @@ LIMITS = dict(
     frames=10_000,       # of a scene
     files=10_000_000,    # of a folder
     depth=32,            # lists and dicts inside each other, in a JSON file
-    bytes=2**26,         # of a JSON file: 64 MiB
+    bytes=2**26,         # of a JSON file, or of one in an archive: 64 MiB
     parameters=2**30,    # of a model
     kept=2**31,          # pixels of all the pictures that a training holds in memory, 3 bytes each
 )

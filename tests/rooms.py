@@ -7,14 +7,15 @@ ROOMS = {
     '': ['limits', 'files', 'schema', 'seeds', 'course'],
     'fields': ['coords', 'inr', 'fourier', 'siren'],
     'geometry': ['camera', 'rendering', 'sdf', 'shapes', 'mesh'],
-    'evaluation': ['metrics', 'generative', 'probes', 'plot'],
+    'evaluation': ['metrics', 'generative', 'probes', 'retrieval', 'plot'],
     'models': ['codes', 'ginr', 'modulation', 'ipc', 'meta', 'attention', 'hypernetwork', 'occupancy',
                'radiance', 'inrgan', 'discriminator', 'entropy', 'local'],
     'data': ['headers', 'images', 'audio', 'speech', 'batches', 'synthetic_views', 'scenes', 'datasets',
-             'code_files'],
+             'code_files', 'archives', 'code_folders'],
     'training': ['loop', 'device', 'checkpoint', 'trainer'],
     'tasks': ['base', 'local', 'image', 'audio', 'views', 'gan', 'registry'],
-    'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'catalog', 'gan', 'builder', 'run'],
+    'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'catalog', 'gan', 'builder', 'run',
+                    'corpora'],
     'door': ['cli'],
 }
 TOP = ('', 'door')                                # what stands before the rooms, and what behind them

@@ -485,7 +485,7 @@ def _same_file(handle, path):
     try: return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError: return False
 
-def _locked_file(path):
+def _locked_file(path, doing):
     "A lock file, open and locked. `ValueError` names who has it."
     while True:
         handle = os.open(path, LOCK, 0o666)
@@ -495,7 +495,7 @@ def _locked_file(path):
             if not busy: return handle                       # a file system without locks
             who = _holder(handle)
             os.close(handle)
-            raise ValueError(f'{path.parent}: {who} is training here; wait for its end, or name another '
+            raise ValueError(f'{path.parent}: {who} is {doing} here; wait for its end, or name another '
                              'folder') from error
         if _same_file(handle, path): return handle
         os.close(handle)                                     # its holder left, and took the file along
@@ -503,13 +503,14 @@ def _locked_file(path):
 # %% ../../nbs/training/checkpoint.ipynb #d0bf4310
 @contextmanager
 def locked(
-    folder,  # of a run; made if it does not exist, its parent must
+    folder,            # of a run; made if it does not exist, its parent must
+    doing='training',  # what this process does there, for others that come
 ):
     "A run's folder for this process alone. `ValueError` names the one that has it; `OSError`."
     folder = makeable(folder)
     made, path = not folder.exists(), folder/'lock'
     folder.mkdir(exist_ok=True)
-    handle = _locked_file(path)
+    handle = _locked_file(path, doing)
     try:
         with writing(path):
             os.truncate(handle, 0)

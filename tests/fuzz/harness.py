@@ -62,8 +62,8 @@ def status(key):
 
 def said(error):
     "What the command would print."
-    from instcomp.cli import _named
-    return str(_named(error) if isinstance(error, OSError) else error)
+    from instcomp.files import system_words
+    return str(system_words(error) if isinstance(error, OSError) else error)
 
 
 def names(folder, case):
