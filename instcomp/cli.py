@@ -34,9 +34,14 @@ def _printable(text):
     line = printable(' '.join(str(text).split()))
     return line if len(line) <= 2000 else f'{line[:2000]} ...'
 
+def _alike():
+    "Is this another process than the first, before they have met? Then all fail alike, and one speaks."
+    torch = sys.modules.get('torch')
+    return int(os.environ.get('RANK', 0)) > 0 and not (torch and torch.distributed.is_initialized())
+
 def _stop(line, code=2):
     "Print one line on stderr and give the exit code."
-    print('instcomp:', _printable(line), file=sys.stderr)
+    if not _alike(): print('instcomp:', _printable(line), file=sys.stderr)
     return code
 
 
@@ -170,7 +175,9 @@ def train_command(
     except KeyboardInterrupt as error:
         code = getattr(error, 'code', 130)                   # 143 after SIGTERM
         raise typer.Exit(_stop(error, code) if first else code) from error
-    except ChildProcessError as error: raise typer.Exit(_stop(error, 1)) from error
+    except FloatingPointError as error: raise typer.Exit(_stop(error, 1) if first else 1) from error
+    except ChildProcessError as error:
+        raise typer.Exit(_stop(error, 1) if getattr(error, 'speaks', True) else 1) from error
     name, seconds = next((n for n in ('psnr', 'swd') if n in last), 'loss'), last.get('seconds', 0)
     said = dict(psnr='held-out PSNR {:.2f} dB', swd='held-out distance (swd) {:.1f}', loss='loss {:.3g}')
     if first: print(f'{out}: step {last["step"]}, {said[name].format(last.get(name, 0))}, {seconds:.0f} s '
