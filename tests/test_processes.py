@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,22 +16,39 @@ import tiny
 import torch
 from PIL import Image
 from rooms import ROOT
-from test_trust_runs import ENV, folder_of, views_of
+from safetensors.torch import load_file
 
+from instcomp.cli import main
 from instcomp.data.audio import Clips
 from instcomp.data.batches import Batches, CodecCrops, Crops, Folder, PhotoCrops, ZoomPairs, photos
 from instcomp.data.scenes import SceneSource, open_scene
+from instcomp.experiments.run import train_preset
 from instcomp.fields.coords import draw
+from instcomp.geometry.camera import orbit_pose
 from instcomp.models.discriminator import GANBatches
 from instcomp.models.radiance import ray_query
 from instcomp.tasks.local import LevelledClips
 from instcomp.training.trainer import Monitor, train
 
 pytestmark = pytest.mark.usefixtures('one_thread')
+ENV = os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2']
 
 
 # ---- draws: slices of two and of four processes are together what one process sees
+
+def scene_of(path):
+    "Twelve pictures of noise on white around an object, with their cameras."
+    path.mkdir()
+    frames, rng = [], np.random.default_rng(1)
+    for i in range(12):
+        picture = np.full((16, 16, 3), 255, np.uint8)
+        picture[4:10, i % 8:i % 8 + 6] = rng.integers(0, 255, (6, 6, 3))
+        Image.fromarray(picture).save(path/f'{i}.png')
+        pose = orbit_pose(30*i, 25).tolist()
+        frames.append(dict(file_path=f'{i}.png', transform_matrix=pose))
+    (path/'transforms.json').write_text(json.dumps(dict(camera_angle_x=.5, frames=frames)))
+
 
 @pytest.fixture(scope='module')
 def home(tmp_path_factory):
@@ -46,7 +64,7 @@ def home(tmp_path_factory):
     (home/'pictures/5.jpg').write_bytes(whole[:len(whole)*2//3])
     for i, rate in enumerate([8000, 8000, 11025, 16000]):
         soundfile.write(home/f'sounds/{i}.wav', rng.uniform(-.5, .5, 3000 + 217*i), rate)
-    views_of(home/'scene')
+    scene_of(home/'scene')
     return home
 
 
@@ -167,12 +185,120 @@ def test_accumulation_is_the_larger_batch(tmp_path, home):
     assert len(a) == 4 and np.allclose(a, b, rtol=1e-4), (a, b)
 
 
-# ---- the command under torchrun
+# ---- two real processes
 
-PLAIN = ['--device', 'cpu', '--precision', 'fp32', '--set', 'size=16', '--set', 'encoder.dim=16', '--set',
-         'encoder.heads=2', '--set', 'encoder.ff=32', '--set', 'encoder.dropout=0', '--set', 'train.batch=4']
+def losses(out): return [json.loads(line)['loss'] for line in (out/'metrics.jsonl').read_text().splitlines()]
 
 
-def command(*words, prefix=(sys.executable,), **how):
-    words = [*prefix, '-m', 'instcomp.cli', *words]
-    return subprocess.run([*map(str, words)], env=ENV, capture_output=True, text=True, timeout=300, **how)
+ROWS = {
+    'image-cavia-tiny': dict(inr=dict(hidden=[16, 16, 16])),
+    'image-local-tiny': dict(),
+    'audio-ipc-tiny': dict(inr=dict(hidden=[16]*3), encoder=dict(dim=16, heads=2, ff=16)),
+    'audio-local-tiny': dict(size=512, encoder=dict(width=16, blocks=1, mixture=4)),
+    'nvs-ipc-tiny-cars': dict(inr=dict(hidden=[16]*4), encoder=dict(dim=16, heads=2, ff=32), size=16,
+                              task=dict(rays=32, points=8, support=1)),
+    'inrgan-tiny': dict(size=16, generator=dict(scales=[[16, 2], [16, 2]], dim=8, hidden=[16, 16]),
+                        discriminator=dict(widths=[8, 16, 16])),
+}
+
+
+def train_rows(out, data):
+    "Six steps of each row, here or in each of several processes."
+    where = {'nvs-ipc-tiny-cars': data/'scene', 'inrgan-tiny': data/'pictures'}
+    for name, change in ROWS.items():
+        change = change | dict(train=dict(batch=8, every=1, warmup=0))
+        if name == 'inrgan-tiny': change['train'].pop('warmup')
+        train_preset(name, out/name, where.get(name), 6, change, 'cpu', 'fp32', bar=False)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+def test_every_kind_of_signal(home, tmp_path):
+    "Two processes and one have the same losses, whatever they learn from."
+    out = {n: tmp_path/str(n) for n in (1, 2)}
+    for folder in out.values(): folder.mkdir()
+    done = subprocess.run([*TORCHRUN, __file__, out[2], home], env=ENV, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    train_rows(out[1], home)
+    for name in ROWS:
+        one, two = (losses(out[n]/name) for n in (1, 2))
+        assert len(one) == 6 and np.allclose(one, two, rtol=1e-4, atol=0), (name, one, two)
+
+
+PLAIN = ['--device', 'cpu', '--precision', 'fp32', '--set', 'size=16', '--set', 'inr.hidden=[16,16,16,16]']
+for setting in ('encoder.dim=16', 'encoder.heads=2', 'encoder.ff=32', 'encoder.dropout=0', 'train.batch=4',
+                'train.every=1', 'train.schedule="constant"', 'train.noise="instance"', 'train.fraction=0.5',
+                'train.subsample="instance"', 'train.ema=0.9'): PLAIN += ['--set', setting]
+
+
+def words_of(home, out, steps): return ['train', 'image-ipc-tiny', '--data', home/'pictures', '--out', out, '--steps', steps, *PLAIN]
+
+
+def under_torchrun(*words):
+    words = [*TORCHRUN, '-m', 'instcomp.cli', *words]
+    return subprocess.Popen([*map(str, words)], env=ENV, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+def test_two_processes_and_one_have_the_same_losses(home, tmp_path):
+    "50 losses to 1e-4 relative; also when a run goes on with one process at step 25, or with two."
+    run = {name: tmp_path/name for name in ('one', 'two', 'less', 'more')}
+    alone = lambda name, steps, *more: main([*map(str, words_of(home, run[name], steps)), *more])
+    both = [under_torchrun(*words_of(home, run['two'], 50)), under_torchrun(*words_of(home, run['less'], 25))]
+    assert alone('one', 50) == alone('more', 25) == 0
+    for child in both: assert child.wait(300) == 0, child.stderr.read()
+    child = under_torchrun(*words_of(home, run['more'], 50), '--resume')
+    assert alone('less', 50, '--resume') == 0
+    assert child.wait(300) == 0, child.stderr.read()
+    one = losses(run['one'])
+    for name, out in run.items():
+        assert len(losses(out)) == 50 and np.allclose(losses(out), one, rtol=1e-4, atol=0), name
+        made, last = load_file(out/'model.safetensors'), load_file(run['one']/'model.safetensors')
+        for key, v in last.items(): assert (made[key] - v).norm() <= 1e-3*(v.norm() + 1e-3), (name, key)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='processes are found in /proc')
+@pytest.mark.parametrize('rank', [0, 1])
+def test_a_killed_process_ends_the_job_in_one_line(home, tmp_path, rank):
+    out = tmp_path/'run'
+    child = under_torchrun(*words_of(home, out, 100_000))
+    while not (out/'state/state.json').exists() and child.poll() is None: time.sleep(.05)
+    first = int((out/'lock').read_text().split()[0])
+    workers = [int(p) for p in os.listdir('/proc') if p.isdigit() and parent_of(p) == child.pid]
+    assert first in workers and len(workers) == 2
+    os.kill(first if rank == 0 else sum(workers) - first, signal.SIGKILL)
+    said = child.communicate(timeout=120)[1]
+    assert child.returncode == 1
+    lines = [line for line in said.splitlines() if 'instcomp:' in line]
+    assert len(lines) == 1 and 'another process of this training has ended' in lines[0], said
+    kept = json.loads((out/'state/state.json').read_text())
+    assert f'the checkpoint of step {kept["step"]} is kept' in lines[0]
+    assert main([*map(str, words_of(home, out, kept['step'] + 2)), '--resume']) == 0              # by one process
+    assert len(losses(out)) == kept['step'] + 2
+
+
+def parent_of(pid):
+    try: return int((Path('/proc')/pid/'stat').read_text().rsplit(')', 1)[1].split()[1])
+    except OSError: return None                              # gone
+
+
+def test_a_batch_that_does_not_divide_is_refused_once(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('WORLD_SIZE', '3')
+    for rank, said in ((0, 'batch 4 does not divide among 3 processes: give a multiple of 3'), (1, '')):
+        monkeypatch.setenv('RANK', str(rank))
+        assert main([*map(str, words_of(home, tmp_path/'run', 5))]) == 2
+        assert said in (err := capsys.readouterr().err) and err.count('\n') == (rank == 0)
+    assert not (tmp_path/'run').exists()
+
+
+def test_sums_of_other_processes_are_shared_out():
+    "A checkpoint between two lines of metrics keeps sums for each process; others share their mean."
+    processes = SimpleNamespace(size=2, rank=1, device='cpu', gather=lambda v: [v.tolist()]*2)
+    watch = Monitor(None, None, None, processes, None, None, 0., [[6., 3.]])
+    assert watch.losses == [[6., 3.]]*2 and math.isclose(watch.read(0)[0], 2.)
+    processes = SimpleNamespace(size=1, rank=0, device='cpu', gather=lambda v: [v.tolist()])
+    assert Monitor(None, None, None, processes, None, None, 0., [[6., 3.], [3., 3.]]).losses == [[4.5, 3.]]
+
+
+if __name__ == '__main__': train_rows(*map(Path, sys.argv[1:]))
