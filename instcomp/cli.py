@@ -34,9 +34,14 @@ def _printable(text):
     line = printable(' '.join(str(text).split()))
     return line if len(line) <= 2000 else f'{line[:2000]} ...'
 
+def _alike():
+    "Is this another process than the first, before they have met? Then all fail alike, and one speaks."
+    torch = sys.modules.get('torch')
+    return int(os.environ.get('RANK', 0)) > 0 and not (torch and torch.distributed.is_initialized())
+
 def _stop(line, code=2):
     "Print one line on stderr and give the exit code."
-    print('instcomp:', _printable(line), file=sys.stderr)
+    if not _alike(): print('instcomp:', _printable(line), file=sys.stderr)
     return code
 
 
@@ -157,6 +162,7 @@ def train_command(
     "Train a preset, with a bar and a live held-out score; also under torchrun and accelerate launch."
     from instcomp.experiments.builder import changes
     from instcomp.experiments.run import train_preset
+    from instcomp.training.checkpoint import deaf
     from instcomp.training.device import rank_of
     out, change = out or Path('runs')/preset, changes(change or [])
     how = dict(device=device, precision=precision, resume=resume, workers=workers)
@@ -165,7 +171,10 @@ def train_command(
     except KeyboardInterrupt as error:
         code = getattr(error, 'code', 130)                   # 143 after SIGTERM
         raise typer.Exit(_stop(error, code) if first else code) from error
-    except ChildProcessError as error: raise typer.Exit(_stop(error, 1)) from error
+    except FloatingPointError as error: raise typer.Exit(_stop(error, 1) if first else 1) from error
+    except ChildProcessError as error:
+        if threading.current_thread() is threading.main_thread(): deaf()     # torchrun now ends all: said below
+        raise typer.Exit(_stop(error, 1) if getattr(error, 'speaks', True) else 1) from error
     name, seconds = next((n for n in ('psnr', 'swd') if n in last), 'loss'), last.get('seconds', 0)
     said = dict(psnr='held-out PSNR {:.2f} dB', swd='held-out distance (swd) {:.1f}', loss='loss {:.3g}')
     if first: print(f'{out}: step {last["step"]}, {said[name].format(last.get(name, 0))}, {seconds:.0f} s '

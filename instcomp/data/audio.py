@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['ZEROS', 'ROLLOFF', 'BANK', 'SOUND_ENDINGS', 'OTHER_SOUNDS', 'HEADS', 'KINDS', 'PICTURE_BRANDS', 'OTHER_HEADS',
            'RATES', 'LOUDEST', 'UNKNOWN', 'CUT', 'PAGES', 'COUNTED', 'WRITTEN', 'LONG', 'KEPT', 'length_at',
-           'resampled_at', 'resampled', 'is_sound', 'read_sound', 'sound_length', 'write_sound', 'Sounds', 'Clips']
+           'resampled_at', 'resampled', 'is_sound', 'read_sound', 'sound_length', 'write_sound', 'Sounds', 'samples_of',
+           'Clips']
 
 # %% ../../nbs/data/audio.ipynb #97a81abe
 import logging
@@ -20,6 +21,7 @@ import torch
 from .images import one_line, silent
 from ..files import few, replaced
 from ..limits import check_limit, limit
+from ..seeds import ALL, made_and_skipped
 
 # %% ../../nbs/data/audio.ipynb #5a0d0001
 ZEROS, ROLLOFF = 6, .99                              # zeros of the sinc on each side; its cutoff
@@ -295,11 +297,10 @@ class Sounds:
         name='the sounds',
     ):
         self.rate, self.name, self.items, self.bad = rate, name, list(items), {}
-        self.kept, self.spare, self.long = {}, KEPT, {}
+        self.kept, self.spare, self.long, self.decoded = {}, KEPT, {}, {}
         self.lengths = [self._length(item) for item in items]                               # 0 of bad ones
 
     def __len__(self): return len(self.items)
-
     def __getstate__(self): return self.__dict__ | dict(kept={}, spare=KEPT)        # a worker reads its own
 
     def _length(self, item):
@@ -310,6 +311,7 @@ class Sounds:
             if long: _one_stream(item)
         except (ValueError, OSError) as error: self.bad[item], n, rate, long = str(error), 0, 1, False
         if long: self.long[item] = n, rate
+        self.decoded[item] = length_at(n, rate, self.rate)
         return n*self.rate//rate
 
     def whole(self, item):
@@ -347,6 +349,16 @@ class Sounds:
             if made is not None: return made
         raise ValueError(f'{self.name}: none of {len(self)} can be read: {few(list(self.bad.values()))}')
 
+def samples_of(
+    sounds,       # Sounds
+    i,            # number of a clip
+    whole=False,  # True: of the clip; False: that a window is drawn from
+):                # how many samples, before anything is decoded
+    "The length of a clip at the rate of `sounds`."
+    item = sounds.items[i]
+    if isinstance(item, torch.Tensor) or item in sounds.long and not whole: return sounds.lengths[i]
+    return sounds.decoded[item]
+
 # %% ../../nbs/data/audio.ipynb #5a0d000b
 class Clips(Sounds):
     "Windows of sounds, tensors or files. Nothing is padded: short clips are left out, and bad files named."
@@ -361,6 +373,7 @@ class Clips(Sounds):
         super().__init__(items, rate, name)
         self.first, self.augment = first, augment
         self.epochs = bool(self.items) and not isinstance(self.items[0], torch.Tensor)      # files: each once
+        self.sliced = True
         some = [(item, n) for item, n in zip(self.items, self.lengths) if n >= size]
         self.items, self.lengths = [item for item, _ in some], [n for _, n in some]
         self.left_out, bad = len(items) - len(some), len(self.bad)
@@ -376,12 +389,17 @@ class Clips(Sounds):
         "A window (1, size) of clip `i`, or of the first good one behind it: drawn by `rng`, or the first."
         return self.nearest(i, lambda k: self.window(k, size, rng))
 
-    def batch(self, n, size, rng, items=None):
+    def skip(self, i, size, rng):
+        "Draw what `view` draws; nothing is decoded."
+        rng.integers(samples_of(self, int(i)) - size + 1)
+
+    def batch(self, n, size, rng, items=None, mine=ALL):
         "`n` training windows (n, 1, size) drawn by a numpy Generator; `items`: of which clips."
         who = rng.integers(len(self), size=n) if items is None else items
-        out = torch.stack([self.view(i, size, rng) for i in who])                           # n 1 size
+        make, skip = lambda k: self.view(who[k], size, rng), lambda k: self.skip(who[k], size, rng)
+        out = torch.stack(made_and_skipped(n, mine, make, skip))                            # n 1 size
         if not self.augment: return out
-        gain = 2**rng.uniform(-1, 1, n)*rng.choice([-1, 1], n)
+        gain = (2**rng.uniform(-1, 1, n)*rng.choice([-1, 1], n))[mine]
         return out*torch.from_numpy(gain.astype(np.float32))[:, None, None]
 
     def fixed(self, size, n=256, seed=0):

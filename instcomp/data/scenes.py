@@ -29,6 +29,7 @@ from ..files import read_json, write
 from ..geometry.camera import Lens, check_axes, pinhole, pixels, rays
 from ..limits import check_limit, limit
 from ..schema import shown
+from ..seeds import ALL, made_and_skipped
 
 # %% ../../nbs/data/scenes.ipynb #de931a70
 class Scene(NamedTuple):
@@ -523,7 +524,7 @@ def foreground(colour):
 # %% ../../nbs/data/scenes.ipynb #ef5f15c5
 class SceneSource:
     "Training steps from scenes, as `Batches` draws them; how many pictures are shown is drawn too."
-    epochs = True
+    epochs = sliced = True
     def __init__(self,
         scenes,       # CachedScenes, LearnitScenes, FolderScenes, or a list of Scene
         support=1,    # pictures shown: a number, or (least, most)
@@ -534,18 +535,30 @@ class SceneSource:
         self.scenes, self.rays, self.asked, self.adaptive = scenes, rays, asked, adaptive
         self.least, self.most = (support, support) if isinstance(support, int) else support
         if not 1 <= self.least <= self.most: raise ValueError(f'support={support}: show at least one picture')
+        self.known = {}                              # of scenes: pixels of a picture, coloured ones of each
     def __len__(self): return len(self.scenes)
-    def one(self, scene, k, rng):
-        n = len(scene.images)
+    def draw(self, pixels, coloured, k, rng):
+        "Numbers of pictures shown and asked about, of random pixels of the latter, of random coloured ones."
+        n = len(coloured)
         if n <= k: raise ValueError(f'{n} pictures: {k} shown leave none to ask about; lower task.support')
         order = torch.from_numpy(rng.permutation(n))
         asked = order[k:][:self.asked]
-        colour = scene.images[asked].permute(0, 2, 3, 1).reshape(-1, 3)
-        at, near = rng.integers(len(colour), size=self.rays), foreground(colour).numpy()
-        m = round(self.adaptive*self.rays)
-        if m and len(near): at[:m] = near[rng.integers(len(near), size=m)]
-        return scene_signal(scene, order[:k], asked, torch.from_numpy(at))
-    def batch(self, n, size, rng, items):
+        at, near = rng.integers(pixels*len(asked), size=self.rays), int(coloured[asked].sum())
+        m = round(self.adaptive*self.rays) if near else 0
+        return order[:k], asked, at, rng.integers(near, size=m) if m else at[:0]
+    def facts(self, i):
+        "What `draw` must know of a scene, which is read for it once."
+        if i not in self.known:
+            images = self.scenes[i].images
+            self.known[i] = images[0, 0].numel(), (images.amin(1) < 1).flatten(1).sum(1)
+        return self.known[i]
+    def one(self, i, k, rng):
+        scene, (shown, asked, at, own) = self.scenes[i], self.draw(*self.facts(i), k, rng)
+        near = foreground(scene.images[asked].permute(0, 2, 3, 1).reshape(-1, 3)).numpy()
+        at[:len(own)] = near[own]
+        return scene_signal(scene, shown, asked, torch.from_numpy(at))
+    def batch(self, n, size, rng, items, mine=ALL):
         k = int(rng.integers(self.least, self.most + 1))
-        made = [self.one(self.scenes[i], k, rng) for i in items]
+        make, skip = lambda j: self.one(items[j], k, rng), lambda j: self.draw(*self.facts(items[j]), k, rng)
+        made = made_and_skipped(n, mine, make, skip)
         return {key: torch.stack([m[key] for m in made]) for key in made[0]}

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from ..fields.coords import uniform
 from .camera import Lens, look_at, pinhole, pixels, project, rays
 
 _all_ = ['Lens', 'look_at', 'pinhole', 'pixels', 'project', 'rays']         # part of this module's interface
@@ -49,10 +50,11 @@ def stratified(
     random=False,    # False: the middle of each slice
     generator=None,  # source of randomness
     device=None,     # where they live
+    share=(0, 1),    # see `fields.coords.uniform`
 ):                   # (*S, n) rising
     "One sample in each of `n` equal slices (Mildenhall et al., 2020, eq. 2); never beyond `far`."
     where = generator.device if generator else device
-    u = torch.rand(*shape, n, generator=generator, device=where).to(device) if random else .5
+    u = uniform((*shape, n), share, generator, device=where).to(device) if random else .5
     u = (torch.arange(n, device=device) + u)/n
     return (near + (far - near)*u).expand(*shape, n)
 

@@ -65,13 +65,14 @@ def ray_query(
     most=1024,       # rays at once: more are drawn from
     noise=None,      # anything: samples move within their slices
     generator=None,  # source of randomness
+    share=(0, 1),    # see `fields.coords.uniform`
 ):                   # places (B, R, S, 3), colours (B, R, 3), t and widths (B, R, S)
     "Sample places along each ray, with the rays' colours, depths and slice widths."
     o, d, y = (signal[k] for k in ('origin', 'direction', 'colour'))
     if o.shape[1] > most:
         k = choose(o.shape[1], most, generator=generator, device=o.device)
         o, d, y = o[:, k], d[:, k], y[:, k]
-    t = stratified(near, far, points, o.shape[:2], bool(noise), generator, o.device)        # B R S
+    t = stratified(near, far, points, o.shape[:2], bool(noise), generator, o.device, share) # B R S
     width = slices(t, near, far).diff(dim=-1)*d.norm(dim=-1, keepdim=True) if last is None else \
         torch.cat([t.diff(dim=-1), torch.full_like(t[..., :1], last)], -1)
     return o[..., None, :] + t[..., None]*d[..., None, :], y, t, width
@@ -81,9 +82,9 @@ DENSITIES = dict(relu=F.relu, softplus=lambda v: F.softplus(v - 2))
 
 class RadianceField(GINR):
     "A GINR of places: its values are colour and density, its loss is measured on rendered rays."
-    def losses(self, code, signal, noise=None, generator=None, **others):
+    def losses(self, code, signal, noise=None, generator=None, share=(0, 1), **others):
         "Mean squared error (B,) of each instance's rays."
-        x, y, t, width = self.query(signal, noise=noise, generator=generator)
+        x, y, t, width = self.query(signal, noise=noise, generator=generator, share=share)
         values = self.decode(code, x, per_instance=True)                                    # B R S 4
         return (composite(values, t, width)['rgb'] - y).square().flatten(1).mean(1)
 

@@ -122,8 +122,8 @@ class GANTask(Task):
     def training(self, name):
         "Batches of pictures, this process's share, and the pictures that samples are compared with."
         (images, label, real), t = self.open(name), self.config['train']
-        share, rank, _ = share_of(t['batch'])
-        return GANBatches(images, share, label, t['seed'], rank), real
+        (batch, *share), row = share_of(t['batch']), self.config['discriminator']
+        return GANBatches(images, batch, label, t['seed'], tuple(share), row.get('group', 4)), real
     def score(self, model, signals): return gan_scores(model, signals)
     def evaluation(self, name, n, seed): return self.open(name)[2][:n]
     def protocol(self, name, n, seed): return f'{n} samples, noise of seed 1, beside {n} pictures of {name}'

@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from ..data.audio import samples_of
 from ..data.batches import CodecCrops, ZoomPairs
 from ..evaluation.metrics import psnr
 from ..evaluation.plot import compare, save
 from ..fields.coords import grid
 from ..models.local import decode_windows, encode_windows
+from ..seeds import ALL, made_and_skipped
 from ..training.device import DTYPES, precision_of
 
 # %% ../../nbs/tasks/local.ipynb #c3438f1f
@@ -62,7 +64,7 @@ def is_local(
 
 class LocalBatches:
     "Batches of a local row: `CodecCrops` for its codec, `ZoomPairs` for its field."
-    epochs = False
+    epochs, sliced = False, True
 
     def __init__(self,
         source,  # with batch(n, size, rng)
@@ -75,14 +77,15 @@ class LocalBatches:
 
     def __len__(self): return len(self.source)
 
-    def batch(self, n, size, rng, items=None):
+    def batch(self, n, size, rng, items=None, mine=ALL):
         "A dict as `LocalGINR.losses` takes it; beside a codec the field sees a third of the size."
-        crops = self.codec.batch(n, size, rng) if self.codec else {}
-        return crops | (self.field.batch(n, size//3 if self.codec else size, rng) if self.field else {})
+        crops, side = self.codec.batch(n, size, rng, None, mine) if self.codec else {}, size
+        if self.codec: side = size//3
+        return crops | (self.field.batch(n, side, rng, None, mine) if self.field else {})
 
 class LevelledClips:
     "Windows of clips at mean 0 and peak 0.7, as files are encoded; then softer, some mirrored."
-    epochs = False
+    epochs, sliced = False, True
 
     def __init__(self,
         clips,  # data.audio.Clips
@@ -90,16 +93,25 @@ class LevelledClips:
 
     def __len__(self): return len(self.clips)
 
+    def draw(self, room, rng):
+        "Start, gain and direction of a window that may begin at `room` places."
+        return rng.integers(room), rng.uniform(.4, 1)*rng.choice([-1, 1]), rng.random() < .5
+
     def window(self, size, rng):
         "One window (1, size): 0.4 to 1 times as loud, half upside down, half backwards."
         clip = self.clips.nearest(rng.integers(len(self)), lambda i: self.clips.whole(self.clips.items[i]))
-        start, gain = rng.integers(len(clip) - size + 1), rng.uniform(.4, 1)*rng.choice([-1, 1])
+        start, gain, back = self.draw(len(clip) - size + 1, rng)
         level = (clip[start:start + size] - clip.mean())*(float(gain)*.7/max(float(clip.abs().max()), 1e-6))
-        return (level.flip(0) if rng.random() < .5 else level)[None]
+        return (level.flip(0) if back else level)[None]
 
-    def batch(self, n, size, rng, items=None):
+    def skip(self, size, rng):
+        "Draw what `window` draws; nothing is decoded."
+        self.draw(samples_of(self.clips, rng.integers(len(self)), True) - size + 1, rng)
+
+    def batch(self, n, size, rng, items=None, mine=ALL):
         "`n` windows (n, 1, size) drawn by a numpy Generator."
-        return torch.stack([self.window(size, rng) for _ in range(n)])
+        make, skip = lambda k: self.window(size, rng), lambda k: self.skip(size, rng)
+        return torch.stack(made_and_skipped(n, mine, make, skip))
 
 # %% ../../nbs/tasks/local.ipynb #f41f1f21
 def _resized(x, n): return F.interpolate(x, (n, n), mode='bicubic', antialias=True).clamp(0, 1)

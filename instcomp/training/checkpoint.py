@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KINDS', 'FLOATS', 'FINITE', 'SCALER', 'pack_tensors', 'config_bytes', 'sync', 'read_header', 'check_weights',
            'weights_of', 'load_weights', 'json_file', 'config_of', 'checked_config', 'State', 'read_state', 'last_line',
-           'cut_metrics', 'optimiser_state', 'Run', 'first_difference', 'resumable_config', 'claim', 'locked',
-           'Stopped', 'Interrupt', 'deaf', 'unsignalled']
+           'cut_metrics', 'optimiser_state', 'standing', 'Run', 'first_difference', 'resumable_config', 'claim',
+           'locked', 'abandoned', 'Stopped', 'Interrupt', 'deaf', 'unsignalled']
 
 # %% ../../nbs/training/checkpoint.ipynb #7209d712
 import errno
@@ -318,12 +318,18 @@ def optimiser_state(
     return tensors
 
 # %% ../../nbs/training/checkpoint.ipynb #488d79bc
+def standing(run):
+    "The folder of the last checkpoint, or None. Who only reads leaves the writer's renames alone."
+    if run.writes: run.mend()
+    places = (run.state, run.folder/'state.old', run.state)  # renamed in this order
+    return next((place for place in places[:1 if run.writes else 3] if place.exists()), None)
+
 class Run:
     "All that changes in a training run; `save` and `restore` move it to `folder/state` and back."
     def __init__(self, folder, model, opt, ema=None, scaler=None):
         self.folder = folder = Path(folder)
         self.state, self.metrics = folder/'state', folder/'metrics.jsonl'
-        self.model, self.opt, self.ema, self.scaler = model, opt, ema, scaler
+        self.model, self.opt, self.ema, self.scaler, self.writes = model, opt, ema, scaler, True
         self.names = {p: name for name, p in model.named_parameters()}
         self.step = 0
 
@@ -358,8 +364,8 @@ class Run:
 
     def peek(self):
         "The last checkpoint's numbers, checked; or None."
-        self.mend()
-        return read_state(self.state/'state.json') if self.state.exists() else None
+        place = standing(self)
+        return read_state(place/'state.json') if place else None
 
     def restore(self, numbers):
         "Back to the last checkpoint. `ValueError` names the file that does not fit the others."
@@ -524,6 +530,18 @@ def locked(
         with suppress(OSError):
             if os.name != 'posix': path.unlink()             # an open file cannot go there
             if made: folder.rmdir()                          # if nothing is in it
+
+# %% ../../nbs/training/checkpoint.ipynb #99e9d785
+def abandoned(
+    folder,  # of a run
+):           # bool
+    "Was the process that trained here killed? Its lock is left behind, and free."
+    try: handle = os.open(Path(folder)/'lock', os.O_RDWR)
+    except OSError: return False
+    try: _try_lock(handle)
+    except OSError: return False
+    finally: os.close(handle)
+    return True
 
 # %% ../../nbs/training/checkpoint.ipynb #f3032930
 class Stopped(KeyboardInterrupt):
