@@ -93,10 +93,11 @@ def radiance_model(
     refine=None, config=None,                                # as GINR takes them
     density='softplus',                                      # one of DENSITIES
     scale=10.,                                               # factor on the density
+    kind=RadianceField,                                      # the class
 ):                                                           # RadianceField
     "The model of a row."
     final = partial(radiance(lambda y: y, density=DENSITIES[density], scale=scale), d=None)
-    return RadianceField(inr, modulator, encoder, query, refine, final, config=config)
+    return kind(inr, modulator, encoder, query, refine, final, config=config)
 
 # %% ../../nbs/models/radiance.ipynb #ad16e1a5
 def instance_field(
