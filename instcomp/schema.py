@@ -351,7 +351,7 @@ class OneShape(OneSignal):
     field: str = setting(word('distance', 'inside'), 'distance', 'what the network learns', 'model')
     surface: int = setting(whole(100, 10**7), 100_000, 'points of a mesh that are drawn once')
     centre: list = setting(maybe(several(ANY, 3, 3, 'a list of three numbers')), None, f'midst {OWN}')
-    extent: float = setting(maybe(POSITIVE), None, f'its unit {OWN}, in units {OWN.partition(";")[0]}')
+    extent: float = setting(maybe(POSITIVE), None, f'our unit, in units {OWN}')
 
 @dataclass(kw_only=True)
 class OneScene(OneSignal):

@@ -129,8 +129,11 @@ def orbit(
     size=64,       # pixels along each side
     elevation=25,  # degrees above the horizon
     angle=.54,     # the whole angle of view, radians
+    bar=iter,      # wraps the list of cameras, such as tqdm
     **how,         # as `render` takes it
 ):                 # dict as `render_views` gives it, (frames, size, size, ...)
     "Renderings of a full turn around the object."
     poses = torch.stack([orbit_pose(360*k/frames, elevation) for k in range(frames)])
-    return render_views(model, code, poses, pinhole(size, size, angle), (size, size), **how)
+    lens = pinhole(size, size, angle)
+    seen = [render_views(model, code, pose, lens, (size, size), **how) for pose in bar(poses)]
+    return {key: torch.stack([one[key] for one in seen]) for key in seen[0]}

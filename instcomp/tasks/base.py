@@ -38,6 +38,7 @@ class Task:
     reads, writes = (), ()          # endings of files; the first to write is the default
     weights = None                  # the shipped model for files that end in `reads`
     counts = ()                     # whole numbers from 1 that a row's `task` must give
+    scored = 'held-out'             # what the live score is of, in a word
 
     def __init__(self, config): self.config = config                                   # a row
     def lacks(self, what): raise ValueError(f'{type(self).__name__} {what}')
@@ -52,6 +53,9 @@ class Task:
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter): self.lacks('has no score')
     def pictures(self, model, signals, folder, steps=0): self.lacks('draws no pictures')    # paths
     def score(self, model, signals): return dict(psnr=self.evaluate(model, signals)['psnr'])
+    def scoring(self, signals, folder):
+        "The live score of a run that lies in `folder`: model -> dict of numbers."
+        return lambda model: self.score(model, signals)
     def training(self, name):
         "What a run reads, this process's share of it, and the held-out signals that it is scored on."
         t, source = self.config['train'], self.source(name, 'train')

@@ -174,9 +174,10 @@ def lost_workers(run):
 # %% ../../nbs/training/trainer.ipynb #08fc7b85
 class Monitor:
     "After each update: follow the average, watch the loss, score and save the run."
-    def __init__(self, run, config, row, processes, score, facts, began, losses=None):
+    def __init__(self, run, config, row, processes, score, facts, began, losses=None,
+                 scored='held-out'):
         self.run, self.config, self.row, self.processes, self.score = run, config, row, processes, score
-        self.facts, self.began, self.bar = facts, began, {}
+        self.facts, self.began, self.bar, self.scored = facts, began, {}, scored
         self.clear(losses)
 
     def clear(self, losses=None):
@@ -215,7 +216,7 @@ class Monitor:
         "One line of metrics.jsonl."
         if self.processes.rank: return self.clear()
         numbers = evaluate_model(self.score, self.run.ema or self.run.model)
-        kind = 'held-out' if numbers else 'train'
+        kind = self.scored if numbers else 'train'
         numbers = numbers or dict(psnr=-10*math.log10(max(loss, 1e-30)))
         name, value = next(iter(numbers.items()))
         self.bar |= {kind: f'{value:.2f} dB' if name == 'psnr' else f'{name} {value:.3g}'}
@@ -301,6 +302,7 @@ def train(
     bar=True,          # progress on stderr
     workers=0,         # processes that make batches ahead of time
     data=None,         # what the batches are drawn from, for `claim`
+    scored='held-out', # what the score is of, in a word for the bar
 ):                     # dict: step, loss, psnr, lr, seconds, precision, device, processes
     "Train, leave a run folder. `ValueError`, `OSError` or `FloatingPointError`: one line that says why."
     row, processes, began = train_settings(config), Processes(device), time.monotonic()
@@ -313,7 +315,7 @@ def train(
         facts = dict(precision=precision, device=str(processes.device), processes=processes.size)
         told = facts | dict(data=data or last.get('data'))
         began, losses = began - last.get('seconds', 0), last.get('losses')
-        watch = Monitor(run, config, row, processes, score, told, began, losses)
+        watch = Monitor(run, config, row, processes, score, told, began, losses, scored)
         advance(watch, updates(run, batches, row, processes, precision, workers), bar)
         if line := last_line(run.metrics): return line | facts
         raise ValueError(f'{run.metrics}: no line left, and nothing left to train; give more steps')
