@@ -249,7 +249,7 @@ class Common(Settings):
     version: str = setting(maybe(TEXT), None, 'of the package that wrote the row')
     preset: str = setting(maybe(TEXT), None, 'the name the row began from')
     note: str = setting(TEXT, '', 'for people')
-    size: int = setting(whole(1, 2**24), help='side of the pictures, samples of the sounds, or points of a step of a fit')
+    size: int = setting(whole(1, 2**24), help='side of pictures, samples of sounds, points a step of a fit')
     precision: str = setting(word('auto', 'fp32', 'bf16', 'fp16'), 'auto', 'of the matrix products')
     augment: bool = setting(FLAG, False, 'pictures are also turned and flipped, sounds reversed in sign')
 

@@ -4,17 +4,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
-    '': ['limits', 'files', 'schema', 'seeds'],
+    '': ['limits', 'files', 'schema', 'seeds', 'progress'],
     'fields': ['coords', 'inr', 'fourier', 'siren'],
     'geometry': ['camera', 'rendering', 'sdf', 'shapes', 'mesh'],
     'evaluation': ['metrics', 'generative', 'probes', 'plot'],
     'models': ['codes', 'ginr', 'modulation', 'ipc', 'meta', 'attention', 'hypernetwork', 'occupancy',
-               'radiance', 'inrgan', 'discriminator', 'entropy', 'local'],
+               'radiance', 'single', 'inrgan', 'discriminator', 'entropy', 'local'],
     'data': ['headers', 'images', 'audio', 'speech', 'batches', 'synthetic_views', 'scenes', 'datasets',
              'code_files'],
     'training': ['loop', 'device', 'checkpoint', 'trainer'],
-    'tasks': ['base', 'local', 'image', 'audio', 'views', 'gan', 'registry'],
-    'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'catalog', 'gan', 'builder', 'run'],
+    'tasks': ['base', 'local', 'image', 'audio', 'views', 'single', 'gan', 'registry'],
+    'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'fit', 'catalog', 'gan', 'builder',
+                    'run'],
     'door': ['cli'],
 }
 TOP = ('', 'door')                                # what stands before the rooms, and what behind them

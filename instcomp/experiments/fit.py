@@ -28,12 +28,13 @@ FIT_PRESETS = {
     'fit-picture': fit_row('picture', 4096, SINES | dict(out_bias=.5), PICTURE),
     'fit-picture-fourier': fit_row('picture', 4096, RELU | dict(out_bias=.5), PICTURE | dict(lr=3e-3),
                                    dict(name='gaussian', m=128, sigma=3.), 'auto', 'random Fourier features'),
-    'fit-sound': fit_row('sound', 4096, SINES | dict(sine=[3000., 30.]), PICTURE | dict(steps=2000, lr=1e-3)),
+    'fit-sound': fit_row('sound', 4096, SINES | dict(sine=[3000., 30.]), PICTURE | dict(steps=2000, lr=2e-4)),
     'fit-shape': fit_row('shape', 1024, SINES | dict(hidden=96, sine=[10., 15.]), SHAPE),
     'fit-shape-occupancy': fit_row(dict(name='shape', field='inside'), 2048, RELU | dict(hidden=96),
                                    SHAPE | dict(lr=2e-3), dict(name='log_spaced', m=48, sigma=8.), 'auto',
                                    'inside or not; meshes only'),
-    'fit-scene': fit_row('scene', 512, RELU | dict(hidden=96), dict(steps=1500, lr=4e-3, every=250),
+    'fit-scene': fit_row(dict(name='scene', points=24, fine=24), 256, RELU | dict(hidden=64),
+                         dict(steps=1200, lr=4e-3, every=200),
                          dict(name='nerf', L=4), 'auto', 'NeRF, two rounds of samples'),
 }
 KINDS = dict(image='fit-picture', audio='fit-sound', nvs='fit-scene', shape='fit-shape')   # by what a file is

@@ -39,6 +39,7 @@ class Task:
     weights = None                  # the shipped model for files that end in `reads`
     counts = ()                     # whole numbers from 1 that a row's `task` must give
     scored = 'held-out'             # what the live score is of, in a word
+    cells = None                    # along each axis, of the grid that a mesh is cut from at scale 1
 
     def __init__(self, config): self.config = config                                   # a row
     def lacks(self, what): raise ValueError(f'{type(self).__name__} {what}')
@@ -69,7 +70,7 @@ class Task:
     def describe(self, signal): return {}                                              # about
     def encode(self, model, signal, steps=0, bar=iter): self.lacks('has no codes')     # yields batches
     def expects(self, model, about): return None       # instances of its codes, `ValueError`; None: any
-    def decode(self, model, codes, about, scale=1): self.lacks('has no codes')         # a signal
+    def decode(self, model, codes, about, scale=1, bar=iter): self.lacks('has no codes')   # a signal
     def sample(self, model, n, seed=0): self.lacks('is not a GAN: it paints nothing from noise')
     def opened(self, signal): return self.read(signal) if isinstance(signal, (str, Path)) else signal
     def encode_file(self, model, file, steps=0, bar=iter, quality=None):
@@ -87,7 +88,7 @@ class Task:
     def reconstruct(self, model, signal, scale=1, steps=0, bar=iter):
         "A signal, or the file of one, through the model, `scale` times as fine: `instcomp reconstruct`."
         signal = self.opened(signal)
-        return self.decode(model, self.encode(model, signal, steps, bar), self.describe(signal), scale)
+        return self.decode(model, self.encode(model, signal, steps, bar), self.describe(signal), scale, bar)
 
 # %% ../../nbs/tasks/base.ipynb #873db724
 def road(

@@ -81,5 +81,5 @@ def weights_for(
 ):           # name of shipped weights
     "The model for such files. `OSError`, `ValueError` as `kind_of` has it."
     name, larger = kind_of(file).weights, isinstance(scale, tuple) or scale > 1
-    if name is None: raise ValueError(f'{file}: no shipped model reads it; `instcomp fit` learns this one file')
+    if name is None: raise ValueError(f'{file}: no shipped model for it; `instcomp fit` learns one file')
     return 'photos-zoom' if larger and name == ImageTask.weights else name

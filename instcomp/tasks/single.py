@@ -34,7 +34,7 @@ from ..schema import named, share
 from .audio import describe_clip, output_length
 from .base import Task
 from .image import output_shape
-from .views import score_scene
+from .views import score_scene, turn_size
 
 # %% ../../nbs/tasks/single.ipynb #92dcebd9
 def centres(
@@ -109,7 +109,7 @@ class SingleTask(Task):
     def reconstruct(self, model, signal=None, scale=1, steps=0, bar=iter):
         "The signal as the network has it; no file is asked."
         if signal is not None: self.lacks(f'cannot show {signal}')
-        if steps: raise ValueError('--steps: a run of one signal has no code to refine; `fit --resume` goes on')
+        if steps: raise ValueError('--steps: one signal has no code to refine; `fit --resume` goes on')
         return self.shown(model, scale, bar)
     def scoring(self, signals, folder):
         "The live score, which also draws preview.png in the run folder."
@@ -232,8 +232,9 @@ class OneShapeTask(SingleTask):
         solid = signal.solid
         if solid is None: raise ValueError('points alone have no inside: --set task.field=distance')
         if len(solid.faces) > FACES:
-            raise ValueError(f'{len(solid.faces):,} faces: give {FACES:,} at most, or --set task.field=distance')
-        return winding_number(solid, points*self.facts['extent'] + points.new_tensor(self.facts['centre'])) > .5
+            raise ValueError(f'{len(solid.faces):,} faces: give {FACES:,}, or --set task.field=distance')
+        places = points*self.facts['extent'] + points.new_tensor(self.facts['centre'])
+        return winding_number(solid, places) > .5
     def source(self, name, split):
         signal, draw = self.read(name), torch.Generator().manual_seed(0)
         points = self.ours(signal.points)
@@ -257,7 +258,7 @@ class OneShapeTask(SingleTask):
         return mise(asked, start, levels)[0]
     def shown(self, model, scale=1, bar=iter):
         "The mesh at `scale` times 128 cells along each axis, in the file's coordinates."
-        if isinstance(scale, tuple): raise ValueError('--size is one of pictures; of a shape give --resolution')
+        if isinstance(scale, tuple): raise ValueError('--size is for pictures; of a shape give --resolution')
         mesh = extract_mesh(self.values_of(model, max(2, round(self.cells*scale)), bar))
         mesh.vertices = mesh.vertices*self.facts['extent'] + np.array(self.facts['centre'])
         return mesh
@@ -289,7 +290,7 @@ class OneShapeScores(OneShapeTask):
         found = surface_scores(*_of_mesh(mesh, 20_000), true.points[:20_000],
                                F.normalize(true.normals[:20_000], dim=1))
         side = 2*self.scale*self.facts['extent']
-        how = (f'{protocol}; Chamfer-L1 in units of the file of 20,000 points of each surface, marching cubes '
+        how = (f'{protocol}; Chamfer-L1 in units of the file, 20,000 points of each surface, marching cubes '
                f'of {self.cells} cells an axis; IoU at up to 20,000 places of the cube')
         return dict(chamfer=found['chamfer'], chamfer_of_side=found['chamfer']/side, normals=found['normals'],
                     iou=self.overlap(model, true, 20_000), n=1, protocol=how,
@@ -323,7 +324,7 @@ def world_frame(
     ahead = ((place - focus)*back).sum(1)
     if (ahead > 0).double().mean() < .6: focus = place.mean(0)           # they look around, not at one thing
     away = (place - focus).norm(dim=1)
-    if not away.median() > 1e-6: raise ValueError('all cameras stand at one place: nothing says how deep it is')
+    if not away.median() > 1e-6: raise ValueError('all cameras stand at one place: no depth can be learnt')
     s, R = 4/away.median(), _up(poses).double()
     return torch.cat([s*R, -s*(R @ focus)[:, None]], 1).float(), (away*s).float()
 
@@ -354,7 +355,7 @@ class OneSceneTask(SingleTask):
         n, known = len(scene.images), scene.context
         asked = torch.arange(known, n) if known else torch.arange(0, n, 8)
         learnt = torch.tensor([k for k in range(n) if k not in set(asked.tolist())], dtype=torch.long)
-        if not len(learnt): raise ValueError(f'{file}: {n} pictures are too few to learn from; give 2 or more')
+        if not len(learnt): raise ValueError(f'{file}: {n} pictures are too few to learn from; give 2')
         order = torch.cat([learnt, asked])
         depth = None if scene.depth is None else scene.depth[order]
         lens = scene.lens if isinstance(scene.lens, Lens) else scene.lens_of(order)
@@ -386,11 +387,8 @@ class OneSceneTask(SingleTask):
         return Rows(rows, counts=there, part=self.facts['adaptive'])
     def shown(self, model, scale=1, bar=iter):
         "A full turn at `scale` times 128 pixels, 24 frames."
-        if isinstance(scale, tuple): raise ValueError('--size is one of pictures; of a scene give --scale')
-        size = max(1, round(128*scale))
-        check_limit('pixels', size*size, f'{size} x {size}')
         how = dict(angle=self.facts['angle'], elevation=self.facts['elevation'], fine=model.fine, bar=bar)
-        return orbit(model, no_code(), size=size, **how)['rgb'].cpu()
+        return orbit(model, no_code(), size=turn_size(scale), **how)['rgb'].cpu()
     def write(self, signal, path): return write_turn(signal, path)
 
 # %% ../../nbs/tasks/single.ipynb #8c7838cd
