@@ -145,7 +145,8 @@ def _about(name):
 
 # %% ../nbs/face/cli.ipynb #bee558c3
 app = typer.Typer(cls=_Group, pretty_exceptions_enable=False, rich_markup_mode='rich',
-                  epilog=_examples('instcomp'), help='Train, score and use coordinate networks that know their instance.')
+                  epilog=_examples('instcomp'),
+                  help='Train, score and use coordinate networks that know their instance.')
 data_app = typer.Typer(help='Data sets: what there is, where it comes from, its licence.',
                        rich_markup_mode='rich', epilog=_examples('data'))
 app.add_typer(data_app, name='data', rich_help_panel=PANELS['data'])
@@ -173,8 +174,8 @@ AsJson = Annotated[bool, typer.Option('--json', help='one JSON object on stdout'
 Model = Annotated[str, typer.Option(help='a run folder or shipped weights; default: by the ending')]
 Steps = Annotated[int, typer.Option('--steps', '--refine', min=0,
                                     help='gradient steps of test-time optimisation')]
-Scale = Annotated[float, typer.Option(help='times the pixels or samples of the original, any positive number; '
-                                         'for turns times 128 pixels, for meshes 128 cells')]
+Scale = Annotated[float, typer.Option(help='times the pixels or samples of the original, any positive '
+                                         'number; for turns times 128 pixels, for meshes 128 cells')]
 Size = Annotated[str, typer.Option(help='of the output in pixels, such as 1920x1080; instead of --scale')]
 Overwrite = Annotated[bool, typer.Option('--overwrite', help='replace files that are there, never an input')]
 Limit = Annotated[list[str], typer.Option('--limit', metavar='NAME=NUMBER', help='raise a limit, such as '
@@ -582,7 +583,8 @@ def data_list(as_json: AsJson = False):
     if as_json:
         places = {name: sets.data_path(name) for name in sets.DATA}
         where = {name: dict(here=path.is_dir(), path=str(path)) for name, path in places.items()}
-        return _result(True, **{name: about | where[name] for name, about in sets.DATA.items()})
+        text = {name: {k: v for k, v in about.items() if isinstance(v, str)} for name, about in sets.DATA.items()}
+        return _result(True, **{name: text[name] | where[name] for name in text})
     for name, about in sets.DATA.items():
         here = 'here' if sets.data_path(name).is_dir() else 'not here'
         print(f'{name:12} {about["what"]}; {about["licence"]}; {about["origin"]}; {here}')

@@ -28,7 +28,7 @@ FIT_PRESETS = {
     'fit-picture': fit_row('picture', 4096, SINES | dict(out_bias=.5), PICTURE),
     'fit-picture-fourier': fit_row('picture', 4096, RELU | dict(out_bias=.5), PICTURE | dict(lr=3e-3),
                                    dict(name='gaussian', m=128, sigma=3.), 'auto', 'random Fourier features'),
-    'fit-sound': fit_row('sound', 4096, SINES | dict(sine=[3000., 30.]), PICTURE | dict(steps=2000, lr=2e-4)),
+    'fit-sound': fit_row('sound', 4096, SINES | dict(sine=[6000., 30.]), PICTURE | dict(steps=2000, lr=1e-4)),
     'fit-shape': fit_row('shape', 1024, SINES | dict(hidden=96, sine=[10., 15.]), SHAPE),
     'fit-shape-occupancy': fit_row(dict(name='shape', field='inside'), 2048, RELU | dict(hidden=96),
                                    SHAPE | dict(lr=2e-3), dict(name='log_spaced', m=48, sigma=8.), 'auto',

@@ -7,6 +7,7 @@ __all__ = ['SOME', 'FACES', 'centres', 'Cells', 'Rows', 'values_at', 'SingleTask
            'point_picture', 'OneShapeTask', 'OneShapeScores', 'world_frame', 'moved', 'OneSceneTask', 'OneSceneScores']
 
 # %% ../../nbs/tasks/single.ipynb #f3d287bb
+import hashlib
 import itertools
 import math
 from functools import partial
@@ -103,6 +104,10 @@ class SingleTask(Task):
     @property
     def facts(self): return named('task', self.config['task'])[1]   # what the file says, after `naming`
     def naming(self, data): return dict(data='file', task=self.describe(self.read(data)))
+    def record(self, name):
+        "What a file is, to know it again, and where it was: name, files (1), sha256 of its bytes, path."
+        with open(name, 'rb') as file: digest = hashlib.file_digest(file, 'sha256').hexdigest()
+        return dict(name=Path(name).name, files=1, sha256=digest, path=str(Path(name).resolve()))
     def evaluation(self, name, n, seed): return [self.read(name)]
     def protocol(self, name, n, seed): return f'{Path(name).name}, the file that was learnt'
     def encode(self, model, signal, steps=0, bar=iter, **coded): self.lacks('has no codes')
@@ -368,6 +373,12 @@ class OneSceneTask(SingleTask):
         high = math.degrees(math.asin(max(-.94, min(.94, float((poses[:, 2, 3]/away).median())))))
         return dict(frame=frame.flatten().tolist(), near=float(away.min())/2, far=float(away.max())*1.5,
                     angle=2*math.atan(.5*signal.images.shape[-1]/lens.fx), elevation=high)
+    def record(self, name):
+        "The same of a scene: its pictures as they are read, and its cameras."
+        scene, place = self.read(name), Path(name).resolve()
+        digest = hashlib.sha256(scene.images.numpy().tobytes() + scene.poses.numpy().tobytes()).hexdigest()
+        home = place if place.is_dir() else place.parent
+        return dict(name=home.name, files=len(scene.images), sha256=digest, path=str(place))
     def ours(self, signal):
         "The same scene in our world; depths too."
         frame = torch.tensor(self.facts['frame']).view(3, 4)

@@ -407,7 +407,8 @@ def _begun(folder):
 def _told(data, now=False):
     "A record of data in words; `now`: of what is there."
     if data is None: return 'data that it does not name'
-    if len(data) == 1 or data['files'] == 1: return shown(data['name'])
+    if len(data) == 1: return shown(data['name'])
+    if 'path' in data: return f'the {shown(data["name"])} that is there now' if now else shown(data['name'])
     files, name = f'{data["files"]:,} files', shown(data['name'])
     return f'the {files} that {name} holds' if now else f'{files} of {name}'
 

@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ..progress import Forecast
 from ..schema import Train, read, written
 from ..seeds import seed_of
 from .checkpoint import Interrupt, Run, Stopped, claim, cut_metrics, deaf
@@ -277,12 +278,15 @@ def updates(run, batches, row, processes, precision, workers):
 def advance(watch, steps, bar):
     "Take all steps. `Stopped` after a signal, when the run is saved."
     run, processes = watch.run, watch.processes
-    progress = tqdm(total=watch.row['steps'], initial=run.step, disable=not bar or processes.rank > 0)
+    seen = bar and not processes.rank                       # and only on a terminal: None asks for one
+    progress = tqdm(total=watch.row['steps'], initial=run.step, disable=None if seen else True)
+    forecast = Forecast(progress)
     with Interrupt(1. if processes.size == 1 else math.inf) as asked, progress:
         for s in steps:
             stop = watch.after(s, asked.hit)
             progress.set_postfix(watch.bar, refresh=False)
             progress.update()
+            forecast.after(s.step)
             if not stop: continue
             processes.wait()                                                 # until all is written
             raise Stopped(f'stopped and saved after step {s.step}: resume to go on', stop)
