@@ -583,8 +583,8 @@ def data_list(as_json: AsJson = False):
     if as_json:
         places = {name: sets.data_path(name) for name in sets.DATA}
         where = {name: dict(here=path.is_dir(), path=str(path)) for name, path in places.items()}
-        text = {name: {k: v for k, v in about.items() if isinstance(v, str)} for name, about in sets.DATA.items()}
-        return _result(True, **{name: text[name] | where[name] for name in text})
+        words = lambda about: {key: v for key, v in about.items() if isinstance(v, str)}
+        return _result(True, **{name: words(about) | where[name] for name, about in sets.DATA.items()})
     for name, about in sets.DATA.items():
         here = 'here' if sets.data_path(name).is_dir() else 'not here'
         print(f'{name:12} {about["what"]}; {about["licence"]}; {about["origin"]}; {here}')

@@ -25,7 +25,8 @@ from instcomp.progress import Forecast, paced, progress
 pytestmark = pytest.mark.usefixtures('one_thread')
 SMALL = dict(picture=dict(size=256, inr=dict(hidden=24), train=dict(steps=8, every=4)),
              sound=dict(size=64, inr=dict(hidden=8), train=dict(steps=4, every=2)),
-             shape=dict(size=128, inr=dict(hidden=32), task=dict(surface=2000), train=dict(steps=40, every=40)),
+             shape=dict(size=128, inr=dict(hidden=32), task=dict(surface=2000),
+                        train=dict(steps=40, every=40)),
              scene=dict(size=32, inr=dict(hidden=8), train=dict(steps=4, every=2),
                         task=dict(side=16, points=4, fine=4)))
 
@@ -53,8 +54,10 @@ def here(files, tmp_path, monkeypatch):
 
 def words(kind):
     "The small settings as `--set` has them."
-    flat = {f'{key}.{k}': v for key, value in SMALL[kind].items() if key != 'size' for k, v in value.items()}
-    return [f'--set={key}={json.dumps(value)}' for key, value in (flat | dict(size=SMALL[kind]['size'])).items()]
+    parts = {key: value for key, value in SMALL[kind].items() if key != 'size'}
+    flat = {f'{key}.{k}': v for key, value in parts.items() for k, v in value.items()}
+    flat['size'] = SMALL[kind]['size']
+    return [f'--set={key}={json.dumps(value)}' for key, value in flat.items()]
 
 
 def call(line, capsys):
@@ -74,7 +77,8 @@ def test_each_kind_is_fitted_shown_and_scored(kind, here, capsys):
     code, said, err = call(['fit', file, '--device', 'cpu', '--json', *words(kind)], capsys)
     assert code == 0 and err == '' and json.loads(said)['step'] == SMALL[kind]['train']['steps']
     run = here/'runs'/kind
-    assert {'config.json', 'model.safetensors', 'metrics.jsonl', 'state', 'preview.png'} == set(os.listdir(run))
+    kept = {'config.json', 'model.safetensors', 'metrics.jsonl', 'state', 'preview.png'}
+    assert set(os.listdir(run)) == kept
     assert read_image(run/'preview.png').shape[0] == 3
     code, said, err = call(f'reconstruct runs/{kind} -o {out} {how} --device cpu --json', capsys)
     assert code == 0 and err == '' and json.loads(said)['bytes'] == (here/out).stat().st_size
@@ -160,15 +164,20 @@ def test_a_run_goes_on_with_its_own_file_only(here, capsys):
 
 
 WRONG = {  # words: what the line must name
-    'fit missing.png': 'missing.png', 'fit empty': 'empty', 'fit words.ply': 'words.ply', 'fit words.png': 'words.png',
-    'fit open.ply': 'watertight', 'fit bare.ply': 'normals', 'fit sound.wav --preset fit-picture': 'fit-sound',
-    'fit picture.png --preset image-ipc-tiny': 'fit-picture', 'fit picture.png --set train.batch=2': 'train.batch',
+    'fit missing.png': 'missing.png', 'fit empty': 'empty', 'fit words.ply': 'words.ply',
+    'fit words.png': 'words.png',
+    'fit open.ply': 'watertight', 'fit bare.ply': 'normals',
+    'fit sound.wav --preset fit-picture': 'fit-sound',
+    'fit picture.png --preset image-ipc-tiny': 'fit-picture',
+    'fit picture.png --set train.batch=2': 'train.batch',
     'fit picture.png --set size=0': 'size=0', 'fit picture.png --set task.colour=3': 'colour',
     'fit scene --set task.near=9 --set task.far=2': 'task.near', 'fit picture.png --steps 0': '--steps',
     'fit picture.png -o nowhere/deep/run': 'nowhere/deep', 'train fit-picture --out run': '--data',
     'reconstruct fitted -o a.wav': 'a.wav', 'reconstruct fitted -o a.png --resolution 9': '--resolution',
-    'reconstruct fitted -o a.png --steps 3': 'resume', 'reconstruct picture.png -o a.png --model fitted': 'one signal',
-    'encode picture.png -o c.safetensors --model fitted': 'no codes', 'encode shape.ply -o c.safetensors': 'fit'}
+    'reconstruct fitted -o a.png --steps 3': 'resume',
+    'reconstruct picture.png -o a.png --model fitted': 'one signal',
+    'encode picture.png -o c.safetensors --model fitted': 'no codes',
+    'encode shape.ply -o c.safetensors': 'fit'}
 
 
 @pytest.fixture(scope='module')
@@ -223,10 +232,12 @@ def test_the_shell_completes():
     assert done.stdout.split() == ['fit-picture', 'fit-picture-fourier'], done.stderr
 
 
-@pytest.mark.parametrize('line, key', [('presets --json', 'fit-picture'), ('presets fit-picture --json', 'train'),
-                                       ('presets fit-picture --explain --json', 'train.lr'),
-                                       ('data list --json', 'photos'), ('data path photos --json', 'path'),
-                                       ('version --json', 'version')])
+JSON = {'presets --json': 'fit-picture', 'presets fit-picture --json': 'train', 'data list --json': 'photos',
+        'presets fit-picture --explain --json': 'train.lr', 'data path photos --json': 'path',
+        'version --json': 'version'}
+
+
+@pytest.mark.parametrize('line, key', JSON.items())
 def test_whatever_is_printed_is_also_json(line, key, capsys):
     code, out, err = call(line, capsys)
     assert code == 0 and err == '' and key in json.loads(out)
