@@ -52,11 +52,11 @@ def paced(
     bar,    # wraps what is counted, such as `progress`
     parts,  # list
     steps,  # in each part; 0: parts are counted
-):          # yields (part, callable for each step)
+):          # yields (part, dict: tick, to be called in each step; empty without steps)
     "Parts of a job whose bar moves by steps, however many of them a part really takes."
     if not steps:
-        for part in bar(parts): yield part, None
+        for part in bar(parts): yield part, {}
         return
     ticks = iter(bar(range(len(parts)*steps)))
-    for part in parts: yield part, lambda: next(ticks, None)
+    for part in parts: yield part, dict(tick=lambda: next(ticks, None))
     for _ in ticks: pass

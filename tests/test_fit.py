@@ -259,7 +259,7 @@ def test_a_bar_counts_steps_and_says_what_is_long(monkeypatch):
     assert said.getvalue().count('to go') == 1 and 'about 98 seconds to go' in said.getvalue()
     ticks = []
     def bar(items): return (ticks.append(i) or i for i in items)
-    for part, tick in paced(bar, 'ab', 4):
-        for _ in range(3): tick()
+    for part, how in paced(bar, 'ab', 4):
+        for _ in range(3): how['tick']()
         assert part == 'a' and len(ticks) == 3 or part == 'b' and len(ticks) == 6
     assert len(ticks) == 8 and Forecast

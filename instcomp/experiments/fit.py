@@ -7,7 +7,7 @@ __all__ = ['SINES', 'RELU', 'PICTURE', 'SHAPE', 'FIT_PRESETS', 'KINDS', 'fit_row
 
 # %% ../../nbs/experiments/fit.ipynb #3ba21405
 def fit_row(
-    task,      # dict: name, and what differs from the defaults
+    task,      # a task's name, or a dict with the settings that differ from the defaults
     size,      # points of a step
     inr,       # dict: the network
     train,     # dict: what differs from the defaults
@@ -17,6 +17,7 @@ def fit_row(
 ):             # dict
     "One experiment on one signal."
     train = dict(batch=1, betas=[.9, .99], schedule='cosine', warmup=20, floor=.01) | train
+    task = dict(name=task) if isinstance(task, str) else task
     return dict(task=task, data='file', size=size, encoding=encoding, inr=inr, train=train,
                 precision=precision, note=note)
 

@@ -177,9 +177,9 @@ def to_codes(
     wave = resampled(_levelled(sound, about), rate, rate_of(model))
     wave = F.pad(wave, (0, m - wave.shape[1]), mode='replicate')                            # 1 m
     starts = overlapping(m, size)
-    for part, tick in paced(bar, [starts[k:k+batch] for k in range(0, len(starts), batch)], steps):
+    for part, how in paced(bar, [starts[k:k+batch] for k in range(0, len(starts), batch)], steps):
         windows = torch.stack([wave[:, s:s+size] for s in part])                            # B 1 size
-        yield model.encode(windows.to(**like(model)), steps, tick)
+        yield model.encode(windows.to(**like(model)), steps, **how)
 
 # %% ../../nbs/13_audio.ipynb #0dddf5de
 def _times(model, about, scale):

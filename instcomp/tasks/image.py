@@ -123,9 +123,9 @@ def to_codes(
     short = [max(0, size - n) for n in image.shape[1:]]
     if any(short): image = F.pad(image[None], (0, short[1], 0, short[0]), mode='replicate')[0]
     corners = _corners(image.shape[1:], size)
-    for part, tick in paced(bar, [corners[k:k+batch] for k in range(0, len(corners), batch)], steps):
+    for part, how in paced(bar, [corners[k:k+batch] for k in range(0, len(corners), batch)], steps):
         tiles = torch.stack([image[:, i:i+size, j:j+size] for i, j in part])                # B 3 S S
-        yield model.encode(tiles.to(**like(model)), steps, tick)
+        yield model.encode(tiles.to(**like(model)), steps, **how)
 
 # %% ../../nbs/12_image.ipynb #a0dd0ce5
 @torch.no_grad()

@@ -37,7 +37,7 @@ def to_local_code(
     elif not steps: yield encode_windows(model, signal, bar=bar)
     else:
         where = next(model.parameters()).device
-        for whole, tick in paced(bar, [signal[None]], steps): yield model.encode(whole.to(where), steps, tick)
+        for whole, how in paced(bar, [signal[None]], steps): yield model.encode(whole.to(where), steps, **how)
 
 # %% ../../nbs/tasks/local.ipynb #210204d0
 def from_local_code(
