@@ -24,6 +24,7 @@ from tqdm import tqdm
 import instcomp
 from .files import few, folder, json_text, place, printable, put, spare, staged, system_words
 from .limits import set_limits
+from .progress import progress
 from .schema import shown
 
 # %% ../nbs/face/cli.ipynb #05c85f0a
@@ -49,7 +50,8 @@ def _stop(line, code=2):
 KNOBS = dict(train='--set train.batch to a smaller number, or size, inr.hidden, encoder.dim',
              eval='a smaller --n', sample='a smaller --n', encode='smaller files, or one at a time',
              decode='a smaller --scale or --size', search='smaller files',
-             reconstruct='a smaller --scale, --size or file')
+             reconstruct='a smaller --scale, --size or file',
+             fit='--set size to a smaller number, or inr.hidden')
 FULL = ('DefaultCPUAllocator', 'not enough memory', "can't allocate memory", 'Cannot allocate memory',
         'std::bad_alloc', 'Storage size calculation overflowed', 'integer multiplication overflow')
 
@@ -86,7 +88,8 @@ def _terminable():
 
 def _interrupted(error, command):
     "The line and the exit code of a command that a signal ended: 130, 143."
-    said = str(error) or f'{command} stopped' + ('' if command == 'train' else ', nothing is written')
+    kept = '' if command in ('train', 'fit') else ', nothing is written'
+    said = str(error) or f'{command} stopped{kept}'
     return _stop(said, getattr(error, 'code', 130))
 
 
@@ -110,25 +113,70 @@ def main(
         if isinstance(error, RuntimeError): raise
         return _stop(system_words(error) if isinstance(error, OSError) else error)
 
+# %% ../nbs/face/cli.ipynb #c01e79f0
+PANELS = dict(train='Learn', fit='Learn', encode='Use', decode='Use', reconstruct='Use', sample='Use',
+              eval='Look', presets='Look', data='Look', version='Look')
+EXAMPLES = dict(
+    instcomp=['fit photo.jpg', 'reconstruct runs/photo -o large.png --scale 4',
+              'reconstruct photo.jpg -o large.png --scale 2', 'train image-ipc-tiny --data photos'],
+    train=['train image-ipc-tiny', 'train image-ipc-tiny --data my/pictures --out runs/mine --steps 20000',
+           'train image-ipc-tiny --set train.lr=0.001 --set inr.hidden=128', 'train image-ipc-tiny --resume'],
+    fit=['fit photo.jpg', 'fit song.wav -o runs/song --steps 5000', 'fit bunny.ply --set inr.hidden=256',
+         'fit photo.jpg --preset fit-picture-fourier', 'fit lego/transforms.json --resume'],
+    eval=['eval photos-ipc', 'eval runs/mine --data my/pictures --json', 'eval runs/photo'],
+    encode=['encode my/pictures -o codes.safetensors', 'encode a.png --quality 50 -o a.safetensors'],
+    decode=['decode codes.safetensors -o out', 'decode codes.safetensors -o out --scale 2.5'],
+    reconstruct=['reconstruct photo.jpg -o large.png --scale 4',
+                 'reconstruct photo.jpg -o wall.png --size 3840x2160',
+                 'reconstruct car/transforms.json -o turn.gif',
+                 'reconstruct runs/bunny -o bunny.ply --resolution 256'],
+    sample=['sample inrgan-tiny -o sheet.png --n 64'],
+    presets=['presets', 'presets image-ipc-tiny --explain', 'presets fit-picture --json'],
+    data=['data list', 'data get celeba', 'data path objects'], version=['version'])
+
+def _examples(name):
+    "The foot of a help: lines to be copied."
+    return '\n\n'.join(['Examples:', *(f'  instcomp {line}' for line in EXAMPLES[name])])
+
+def _about(name):
+    "Foot and panel of a command's help."
+    return dict(epilog=_examples(name), rich_help_panel=PANELS[name])
+
 # %% ../nbs/face/cli.ipynb #bee558c3
-app = typer.Typer(cls=_Group, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+app = typer.Typer(cls=_Group, pretty_exceptions_enable=False, rich_markup_mode='rich',
+                  epilog=_examples('instcomp'),
                   help='Train, score and use coordinate networks that know their instance.')
-data_app = typer.Typer(help='Data sets: what there is, where it comes from, its licence.')
-app.add_typer(data_app, name='data')
+data_app = typer.Typer(help='Data sets: what there is, where it comes from, its licence.',
+                       rich_markup_mode='rich', epilog=_examples('data'))
+app.add_typer(data_app, name='data', rich_help_panel=PANELS['data'])
 
 def _limits(context: typer.Context, words: list[str]):
     "Other limits for as long as `main` runs."
     if words: context.find_root().obj.enter_context(set_limits(words))
 
-progress = partial(tqdm, disable=None)       # a bar on a terminal, silence in a pipe
+def _presets(incomplete):
+    "Names of presets that begin so, for the shell."
+    from instcomp.experiments.catalog import presets
+    from instcomp.experiments.gan import GAN_PRESETS
+    return [name for name in (*presets(), *GAN_PRESETS) if name.startswith(incomplete)]
 
-Data = Annotated[str, typer.Option(help='one of `instcomp data list`, or a folder; default: as the preset')]
+def _devices(incomplete): return [name for name in ('auto', 'cpu', 'cuda') if name.startswith(incomplete)]
+
+def _result(as_json, line=None, **facts):
+    "What a command tells on stdout: a line for people, or one JSON object."
+    if as_json: print(json_text(facts))
+    elif line: print(line)
+
+Data = Annotated[str, typer.Option(help='one of `instcomp data list`, or a folder or file; default: preset')]
 Scored = Annotated[str, typer.Option(help='one of `instcomp data list`, a folder, @list.txt, a .tar')]
+Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N', autocompletion=_devices)]
+AsJson = Annotated[bool, typer.Option('--json', help='one JSON object on stdout')]
 Model = Annotated[str, typer.Option(help='a run folder or shipped weights; default: by the ending')]
 Maker = Annotated[str, typer.Option(help='a run folder or shipped weights; default: as encoded')]
-Device = Annotated[str, typer.Option(help='auto, cpu, cuda or cuda:N')]
-Steps = Annotated[int, typer.Option('--steps', '--refine', min=0, help='of test-time optimisation')]
-Scale = Annotated[float, typer.Option(help='times the original size, any positive number')]
+Steps = Annotated[int, typer.Option('--steps', '--refine', min=0,
+                                    help='gradient steps of test-time optimisation')]
+Scale = Annotated[float, typer.Option(help='times the pixels or samples of the original, any positive '
+                                         'number; for turns times 128 pixels, for meshes 128 cells')]
 Size = Annotated[str, typer.Option(help='of the output in pixels, such as 1920x1080; instead of --scale')]
 Overwrite = Annotated[bool, typer.Option('--overwrite', help='replace files that are there, never an input')]
 Limit = Annotated[list[str], typer.Option('--limit', metavar='NAME=NUMBER', help='raise a limit, such as '
@@ -145,40 +193,84 @@ def _options(
                                           help='print the version and end')] = False,
 ): pass
 
-# %% ../nbs/face/cli.ipynb #ebae9b81
-@app.command('train')
-def train_command(
-    preset: Annotated[str, typer.Argument(help='one of `instcomp presets`')],
-    data: Data = None,
-    out: Annotated[Path, typer.Option(help='the run folder; default runs/PRESET')] = None,
-    steps: Annotated[int, typer.Option(min=1, help='updates; default: the preset')] = None,
-    resume: Annotated[bool, typer.Option('--resume', help='go on from the last checkpoint')] = False,
-    device: Device = 'auto',
-    precision: Annotated[str, typer.Option(help='auto, fp32, bf16 or fp16; default: the preset')] = None,
-    workers: Annotated[int, typer.Option(min=0, help='processes that read ahead')] = 0,
-    change: Annotated[list[str], typer.Option('--set', help='change the row, such as train.lr=0.001')] = None,
-    limit: Limit = None,
-):
-    "Train a preset, with a bar and a live held-out score; also under torchrun and accelerate launch."
-    from instcomp.experiments.builder import changes
-    from instcomp.experiments.run import train_preset
-    from instcomp.training.checkpoint import deaf
-    from instcomp.training.device import rank_of
-    out, change = out or Path('runs')/preset, changes(change or [])
-    how = dict(device=device, precision=precision, resume=resume, workers=workers)
-    first = rank_of()[0] == 0                                # of several processes one speaks
-    try: last = train_preset(preset, out, data, steps, change, **how)
+# %% ../nbs/face/cli.ipynb #04b53759
+Updates = Annotated[int, typer.Option(min=1, help='updates of the weights; default: the preset')]
+Resume = Annotated[bool, typer.Option('--resume', help='go on from the last checkpoint')]
+Precision = Annotated[str, typer.Option(help='auto, fp32, bf16 or fp16; default: the preset')]
+Change = Annotated[list[str], typer.Option('--set', metavar='KEY=VALUE', help='change the row, such as '
+                                           'train.lr=0.001; may be given several times')]
+SAID = dict(psnr='{}PSNR {:.2f} dB', swd='{}distance (swd) {:.1f}', iou='overlap (IoU) {1:.3f}',
+            distance='surface off by {1:.2%} of the longest side', loss='loss {1:.3g}')
+
+def _last(out, last, what=''):
+    "The last line of a training, for people."
+    name, seconds = next(n for n in SAID if n in last or n == 'loss'), last.get('seconds', 0)
+    return (f'{out}: step {last["step"]}, {SAID[name].format(what, last.get(name, 0))}, {seconds:.0f} s on '
+            f'{last["device"]} in {last["precision"]}')
+
+@contextmanager
+def _training(first=True):
+    "What ends a training early becomes a line and an exit code; of several processes the first speaks."
+    try: yield
     except KeyboardInterrupt as error:
         code = getattr(error, 'code', 130)                   # 143 after SIGTERM
         raise typer.Exit(_stop(error, code) if first else code) from error
     except FloatingPointError as error: raise typer.Exit(_stop(error, 1) if first else 1) from error
     except ChildProcessError as error:
+        from instcomp.training.checkpoint import deaf
         if threading.current_thread() is threading.main_thread(): deaf()     # torchrun now ends all: said below
         raise typer.Exit(_stop(error, 1) if getattr(error, 'speaks', True) else 1) from error
-    name, seconds = next((n for n in ('psnr', 'swd') if n in last), 'loss'), last.get('seconds', 0)
-    said = dict(psnr='held-out PSNR {:.2f} dB', swd='held-out distance (swd) {:.1f}', loss='loss {:.3g}')
-    if first: print(f'{out}: step {last["step"]}, {said[name].format(last.get(name, 0))}, {seconds:.0f} s '
-                    f'on {last["device"]} in {last["precision"]}')
+
+# %% ../nbs/face/cli.ipynb #ebae9b81
+@app.command('train', **_about('train'))
+def train_command(
+    preset: Annotated[str, typer.Argument(help='one of `instcomp presets`', autocompletion=_presets)],
+    data: Data = None,
+    out: Annotated[Path, typer.Option(help='the run folder; default runs/PRESET')] = None,
+    steps: Updates = None,
+    resume: Resume = False,
+    device: Device = 'auto',
+    precision: Precision = None,
+    workers: Annotated[int, typer.Option(min=0, help='processes that read ahead')] = 0,
+    change: Change = None,
+    as_json: AsJson = False,
+    limit: Limit = None,
+):
+    "Train a preset, with a bar and a live held-out score; also under torchrun and accelerate launch."
+    from instcomp.experiments.builder import changes
+    from instcomp.experiments.run import train_preset
+    from instcomp.training.device import rank_of
+    out, change = out or Path('runs')/preset, changes(change or [])
+    how = dict(device=device, precision=precision, resume=resume, workers=workers)
+    first = rank_of()[0] == 0                                # of several processes one speaks
+    with _training(first): last = train_preset(preset, out, data, steps, change, **how)
+    if first: _result(as_json, _last(out, last, 'held-out '), out=str(out), **last)
+
+# %% ../nbs/face/cli.ipynb #b5faa3a5
+def _fits(incomplete): return [name for name in _presets('fit-') if name.startswith(incomplete)]
+
+@app.command('fit', **_about('fit'))
+def fit_command(
+    file: Annotated[Path, typer.Argument(help='a picture; a sound; a closed mesh, or a .ply of points '
+                                              'with normals; a transforms.json or its folder')],
+    out: Annotated[Path, typer.Option('-o', '--out', help='the run folder; default runs/NAME')] = None,
+    preset: Annotated[str, typer.Option(help='a row of `instcomp presets`; default: by the file',
+                                        autocompletion=_fits)] = None,
+    steps: Updates = None,
+    resume: Resume = False,
+    device: Device = 'auto',
+    precision: Precision = None,
+    change: Change = None,
+    as_json: AsJson = False,
+    limit: Limit = None,
+):
+    "Learn one signal by heart, without a training set: a run folder, for reconstruct and eval."
+    from instcomp.experiments.builder import changes
+    from instcomp.experiments.run import fit_file
+    out = out or Path('runs')/(file.resolve().parent.name if file.suffix == '.json' else file.stem)
+    how = dict(device=device, precision=precision, resume=resume)
+    with _training(): last = fit_file(file, out, preset, steps, changes(change or []), **how)
+    _result(as_json, _last(out, last), out=str(out), **last)
 
 # %% ../nbs/face/cli.ipynb #637c2676
 def _seconds(home):
@@ -188,7 +280,7 @@ def _seconds(home):
     return seconds if seconds == seconds else None           # nan: not known
 
 # %% ../nbs/face/cli.ipynb #5a1c0e13
-def _below(path, left=('.gif', '.safetensors')):
+def _below(path, left=('.gif', '.mp4', '.safetensors')):
     "Files of a folder, or around a transforms.json, but for what commands write there; of others the file."
     path = Path(path)
     home = path if path.is_dir() else path.parent if path.suffix.lower() == '.json' else None
@@ -221,15 +313,15 @@ def _held_out(task, name, n, seed):
         yield place
 
 # %% ../nbs/face/cli.ipynb #547b3013
-@app.command('eval')
+@app.command('eval', **_about('eval'))
 def eval_command(
     run: Annotated[str, typer.Argument(help='a run folder, or the name of shipped weights')],
     data: Scored = None,
     refine: Steps = 0,
-    n: Annotated[int, typer.Option('--n', min=1, help='signals')] = 256,
+    n: Annotated[int, typer.Option('--n', min=1, help='held-out signals, at most')] = 256,
     seed: Annotated[int, typer.Option(min=0, help='of the choice of signals')] = 0,
     draw: Annotated[bool, typer.Option('--pictures', help='also pictures of a few')] = False,
-    as_json: Annotated[bool, typer.Option('--json', help='one JSON object on stdout')] = False,
+    as_json: AsJson = False,
     out: Annotated[Path, typer.Option(help='folder for eval.json; default: the run folder')] = None,
     device: Device = 'auto',
     overwrite: Overwrite = False,
@@ -237,6 +329,7 @@ def eval_command(
 ):
     "Score held-out signals, with the protocol spelled out; writes eval.json beside the run."
     from instcomp.experiments.builder import find, load
+    from instcomp.experiments.run import fitted_file
     from instcomp.tasks.registry import task_of
     from instcomp.training.device import device_of
     home, model = find(run), load(run, device)
@@ -245,6 +338,7 @@ def eval_command(
     if out: _own(folder(out)/'eval.json', data, overwrite)
     name, config = data or model.config['data'], model.config
     if name == 'folder': raise ValueError(f'{run} was trained on a folder: say which with --data FOLDER')
+    if config['data'] == 'file': name = str(fitted_file(home, data))
     task = task_of(config)
     with _held_out(task, name, n, seed) as place: signals = task.evaluation(place, n, seed)
     how = task.protocol(name, len(signals), seed)
@@ -297,7 +391,7 @@ def _to_file(inputs, encode, path, home):
     from instcomp.experiments.corpora import encoded, none_of, parts_of
     left = []
     def signals():
-        with progress(total=len(inputs)) as bar:
+        with tqdm(total=len(inputs), disable=None if len(inputs) > 1 else True) as bar:
             for one, code, notes in chain.from_iterable(encoded(some, encode, left) for some in parts):
                 yield code, notes
                 bar.update()
@@ -316,7 +410,7 @@ def _to_folder(inputs, encode, path, home, **how):
         code = getattr(error, 'code', 130)
         raise typer.Exit(_stop(error, code) if first else code) from error
 
-@app.command('encode')
+@app.command('encode', **_about('encode'))
 def encode_command(
     files: Annotated[list[str], typer.Argument(help='pictures, sounds, transforms.json, folders, archives '
                                                '(.tar), @list.txt with a path in each line')],
@@ -327,6 +421,7 @@ def encode_command(
     quality: Quality = None,
     device: Device = 'auto',
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
     limit: Limit = None,
     shard: Annotated[int, typer.Option(min=1, help='inputs in a shard of a folder')] = 1000,
 ):
@@ -340,16 +435,21 @@ def encode_command(
     net, home = load(model, str(processes.device)), find(model)
     task, quality = task_of(net.config), quality_of(net, quality)
     inputs, again, others = find_inputs(files, task.reads)
-    encode, path = encoder(net, task, steps, quality), Path(out)
+    bar = partial(progress, leave=False) if len(inputs) == 1 else iter
+    encode, path = encoder(net, task, steps, quality, bar), Path(out)
     if _is_folder(out):
         index = _to_folder(inputs, encode, path, home, processes=processes, shard=shard, overwrite=overwrite,
                            steps=steps, quality=quality)
-        if index: _report(index['signals'], [*index['skipped'], *others], again)
-        return
+        if not index: return                                 # another process says it
+        n, left = index['signals'], [*index['skipped'], *others]
+        _report(n, left, again)
+        return _result(as_json, out=str(path), model=str(model), encoded=n, left_out=left)
     if processes.size > 1: raise ValueError(f'{path}: several processes need a folder: give {path.stem}/')
     spare(place(path), chain(_weights(home), *(_below(one.path) for one in inputs)), overwrite)
     left = _to_file(inputs, encode, path, home)
-    _report(len(inputs) - len(left), [*left, *others], again)
+    n, left = len(inputs) - len(left), [*left, *others]
+    _report(n, left, again)
+    _result(as_json, out=str(path), model=str(model), encoded=n, left_out=left, bytes=path.stat().st_size)
 
 # %% ../nbs/face/cli.ipynb #5a1c0e14
 def _maker(codes):
@@ -370,7 +470,7 @@ def _decoded(net, task, file, scale):
         try:
             if file.coded: parts = [task.uncoded(net, code, notes)]
             else: parts = split_code(map_code(lambda c: c.to(**like(net)), code))
-            made = task.decode(net, parts, notes, scale)
+            made = task.decode(net, parts, notes, scale, partial(progress, leave=False))
         except ValueError as error:
             raise ValueError(f'{file.path}, {shown(notes["file"])}: {error}') from error
         yield made
@@ -392,7 +492,7 @@ def _opened(path, model, device):
     file.check(None if coded else net.modulator.code_shape, partial(task.expects, net))
     return file, model, net, task
 
-@app.command('decode')
+@app.command('decode', **_about('decode'))
 def decode_command(
     codes: Codes,
     out: Annotated[Path, typer.Option('-o', '--out', help='an existing folder')],
@@ -401,6 +501,7 @@ def decode_command(
     size: Size = None,
     device: Device = 'auto',
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
     limit: Limit = None,
 ):
     "Codes to signals, at any resolution: PNG, WAV or GIF files named as the originals."
@@ -414,6 +515,7 @@ def decode_command(
     with staged(out) as beside:
         for name, signal in zip(names, progress(_decoded(net, task, file, scale), total=len(names))):
             task.write(signal, beside/name)
+    _result(as_json, out=str(out), model=str(model), files=[str(out/name) for name in names])
 
 # %% ../nbs/face/cli.ipynb #5a1c0e16
 @app.command('search')
@@ -438,30 +540,50 @@ def search_command(
         for distance, key in pairs: print(f'  {distance:10.4g}  {_printable(key)}')
 
 # %% ../nbs/face/cli.ipynb #fa81b90e
-@app.command('reconstruct')
+def _cells(cells, scale, task):
+    "The scale that a number of cells means. `ValueError` where nothing is cut from cells."
+    if cells is None: return scale
+    if scale != 1: raise ValueError('--resolution and --scale: give one of them')
+    if not task.cells: raise ValueError('--resolution is one of shapes: give --scale')
+    return cells/task.cells
+
+@app.command('reconstruct', **_about('reconstruct'))
 def reconstruct_command(
-    file: Annotated[Path, typer.Argument(help='a picture, a sound, a transforms.json')],
-    out: Annotated[Path, typer.Option('-o', '--out', help='ends in .png, .jpg, .wav, .flac; views: .gif')],
+    file: Annotated[Path, typer.Argument(help='a picture, a sound, a transforms.json; the run of a fit')],
+    out: Annotated[Path, typer.Option('-o', '--out', help='ends in .png, .jpg, .wav, .flac; of views .gif, '
+                                      '.mp4; of shapes .ply, .obj, .glb')],
     model: Model = None,
     scale: Scale = 1,
     size: Size = None,
+    cells: Annotated[int, typer.Option('--resolution', min=2, max=2048, help='cells along each axis '
+                                       'that a mesh is cut from; instead of --scale')] = None,
     steps: Steps = 0,
     device: Device = 'auto',
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
     limit: Limit = None,
 ):
-    "One signal through the model: SCALE times its pixels or samples; a turn around views."
+    "One signal through the model: SCALE times its pixels or samples; a turn around views; a fit's signal."
     from instcomp.experiments.builder import find, load
     from instcomp.tasks.registry import task_of, weights_for
-    scale = _times(scale, size)
-    model = model or weights_for(file, scale)
+    scale, fit = _times(scale, size), (file/'config.json').is_file()
+    model = model or (file if fit else weights_for(file, scale))
     net = load(model, device)
     task = task_of(net.config)
+    if fit and net.config['data'] != 'file':
+        raise ValueError(f'{file} is the run of a model of many signals: name a file and --model {file}')
+    scale = _cells(cells, scale, task)
     path = spare(place(out, task.writes), chain([file], _weights(find(model)), _below(file)), overwrite)
-    task.write(task.reconstruct(net, file, scale, steps, progress), path)
+    task.write(task.reconstruct(net, None if fit else file, scale, steps, progress), path)
+    _result(as_json, out=str(path), model=str(model), bytes=path.stat().st_size)
 
 
 # %% ../nbs/face/cli.ipynb #0de9e338
+def _explained(row):
+    "The same for programs."
+    from instcomp.schema import explain
+    return {key: dict(value=value, help=what, may_be=may) for key, value, what, may in explain(row)}
+
 def _settings(row):
     "The documentation of a row's settings, a line each."
     from instcomp.schema import explain
@@ -469,7 +591,7 @@ def _settings(row):
     return '\n'.join(f'{key:24} {value:24} {what}; {may}' for key, value, what, may in told)
 
 # %% ../nbs/face/cli.ipynb #123e2970
-@app.command('sample')
+@app.command('sample', **_about('sample'))
 def sample_command(
     run: Annotated[str, typer.Argument(help='the run folder of a GAN')],
     out: Annotated[Path, typer.Option('-o', '--out', help='where to; ends in .png')],
@@ -477,6 +599,7 @@ def sample_command(
     seed: Annotated[int, typer.Option(min=0, help='of the noise')] = 0,
     device: Device = 'auto',
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
     limit: Limit = None,
 ):
     "A sheet of pictures that a trained GAN paints."
@@ -486,16 +609,18 @@ def sample_command(
     path, model = spare(place(out, ('.png',)), _weights(find(run)), overwrite), load(run, device)
     images = task_of(model.config).sample(model, n, seed)
     save(show(images, ncols=max(1, int(n**.5))), path)
+    _result(as_json, out=str(path), model=run, n=n)
 
-@app.command('version')
-def version_command():
+@app.command('version', **_about('version'))
+def version_command(as_json: AsJson = False):
     "Print the version."
-    print(instcomp.__version__)
+    _result(as_json, instcomp.__version__, version=instcomp.__version__)
 
-@app.command('presets')
+@app.command('presets', **_about('presets'))
 def presets_command(
-    name: Annotated[str, typer.Argument(help='print this row as JSON')] = None,
+    name: Annotated[str, typer.Argument(help='print this row as JSON', autocompletion=_presets)] = None,
     explain: Annotated[bool, typer.Option('--explain', help='what each setting means and may be')] = False,
+    as_json: AsJson = False,
 ):
     "The experiments, or one experiment's row."
     from instcomp import schema
@@ -503,8 +628,10 @@ def presets_command(
     from instcomp.experiments.gan import GAN_PRESETS
     rows = {one: row(one) for one in presets()} | GAN_PRESETS
     if explain and name is None: raise ValueError('--explain: name the preset')
-    if explain: return print(_settings(GAN_PRESETS.get(name) or row(name)))
-    if name: return print(json.dumps(GAN_PRESETS.get(name) or row(name), indent=1))
+    one = name and (GAN_PRESETS.get(name) or row(name))
+    if explain: return _result(as_json, _settings(one), **_explained(one))
+    if name: return _result(as_json, json.dumps(one, indent=1), **one)
+    if as_json: return _result(True, **rows)
     for one, r in rows.items():
         steps, task = f'{r["train"]["steps"]:,}', schema.named('task', r['task'])[0]
         size = f'{r["size"]} {schema.ROLES["task"][task].settings.unit}'
@@ -520,24 +647,36 @@ def notebooks_command(folder: Annotated[Path, typer.Argument(help='a new folder'
 
 # %% ../nbs/face/cli.ipynb #50d51b86
 @data_app.command('list')
-def data_list():
+def data_list(as_json: AsJson = False):
     "Every data set: what it is, where from, its licence, whether it is here."
     from instcomp.data import datasets as sets
+    if as_json:
+        places = {name: sets.data_path(name) for name in sets.DATA}
+        where = {name: dict(here=path.is_dir(), path=str(path)) for name, path in places.items()}
+        words = lambda about: {key: v for key, v in about.items() if isinstance(v, str)}
+        return _result(True, **{name: words(about) | where[name] for name, about in sets.DATA.items()})
     for name, about in sets.DATA.items():
         here = 'here' if sets.data_path(name).is_dir() else 'not here'
         print(f'{name:12} {about["what"]}; {about["licence"]}; {about["origin"]}; {here}')
 
 @data_app.command('get')
-def data_get(name: Annotated[str, typer.Argument(help='one of `instcomp data list`')]):
+def data_get(
+    name: Annotated[str, typer.Argument(help='one of `instcomp data list`')],
+    as_json: AsJson = False,
+):
     "Download a data set, or say how to place it by hand."
     from instcomp.data.datasets import download
-    print(download(name))
+    place = download(name)
+    _result(as_json, place, path=str(place))
 
 @data_app.command('path')
-def data_path(name: Annotated[str, typer.Argument(help='one of `instcomp data list`')]):
+def data_path(
+    name: Annotated[str, typer.Argument(help='one of `instcomp data list`')],
+    as_json: AsJson = False,
+):
     "Where a data set lies, or would lie."
     from instcomp.data import datasets as sets
-    print(sets.data_path(name))
+    _result(as_json, sets.data_path(name), path=str(sets.data_path(name)))
 
 # %% ../nbs/face/cli.ipynb #56825db5
 if __name__ == '__main__' and '__file__' in globals(): sys.exit(main())      # python -m; not in a notebook

@@ -4,18 +4,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
-    '': ['limits', 'files', 'schema', 'seeds', 'course'],
+    '': ['limits', 'files', 'schema', 'seeds', 'progress', 'course'],
     'fields': ['coords', 'inr', 'fourier', 'siren'],
     'geometry': ['camera', 'rendering', 'sdf', 'shapes', 'mesh'],
     'evaluation': ['metrics', 'generative', 'probes', 'retrieval', 'plot'],
     'models': ['codes', 'ginr', 'modulation', 'ipc', 'meta', 'attention', 'hypernetwork', 'occupancy',
-               'radiance', 'inrgan', 'discriminator', 'entropy', 'local'],
+               'radiance', 'single', 'inrgan', 'discriminator', 'entropy', 'local'],
     'data': ['headers', 'images', 'audio', 'speech', 'batches', 'synthetic_views', 'scenes', 'datasets',
              'code_files', 'archives', 'code_folders'],
     'training': ['loop', 'device', 'checkpoint', 'trainer'],
-    'tasks': ['base', 'local', 'image', 'audio', 'views', 'gan', 'registry'],
-    'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'catalog', 'gan', 'builder', 'run',
-                    'corpora'],
+    'tasks': ['base', 'local', 'image', 'audio', 'views', 'single', 'gan', 'registry'],
+    'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'fit', 'catalog', 'gan', 'builder',
+                    'run', 'corpora'],
     'door': ['cli'],
 }
 TOP = ('', 'door')                                # what stands before the rooms, and what behind them

@@ -245,7 +245,7 @@ def test_the_table_says_what_constructors_take():
 
 
 def test_the_table_agrees_with_the_rooms():
-    assert set(DATA) | {'folder', 'objects', 'bedroom', 'lsun10'} == set(schema.ROLES['data'])
+    assert set(DATA) | {'folder', 'file', 'objects', 'bedroom', 'lsun10'} == set(schema.ROLES['data'])
     assert set(PLURALS) == set(schema.FAMILIES) and set(TASKS) <= set(schema.ROLES['task'])
     for name, task in TASKS.items():
         settings = schema.ROLES['task'][name].settings

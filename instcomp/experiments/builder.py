@@ -19,6 +19,7 @@ from .catalog import presets, row
 from ..fields.inr import INR
 from ..fields.siren import siren
 from ..models.meta import optimise
+from ..models.single import Unmodulated, no_code
 from ..limits import check_limit
 from ..schema import FORMAT, ROLES, changes, named, plan, resolve, share
 from ..tasks.registry import task_of
@@ -61,6 +62,7 @@ def _parts(config):
     task = task_of(config)
     encoding = _role('encoding', config['encoding'])
     inr = coordinate_network(encoding and encoding(task.point), task.point, task.values, **config['inr'])
+    if 'modulator' not in config: return inr, Unmodulated(), no_code, *_functions(config)   # one signal
     modulator = _role('modulator', config['modulator'])(inr)
     encoder = _role('encoder', config['encoder'])
     encoder = encoder(config['size'], modulator.code_shape, axes=task.axes, channels=task.channels)

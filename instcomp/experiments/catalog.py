@@ -10,6 +10,7 @@ import copy
 
 from .ablations import ablations, override
 from .audio import AUDIO_PRESETS
+from .fit import FIT_PRESETS
 from .image import IMAGE_PRESETS, METHOD_PRESETS
 from .local import LOCAL_PRESETS
 from .views import VIEW_PRESETS
@@ -18,7 +19,7 @@ from ..schema import unknown
 # %% ../../nbs/experiments/catalog.ipynb #44cde290
 PRESETS = IMAGE_PRESETS | AUDIO_PRESETS
 PRESETS |= {name: override(PRESETS[base], change) for name, (base, change) in METHOD_PRESETS.items()}
-PRESETS |= VIEW_PRESETS | LOCAL_PRESETS
+PRESETS |= VIEW_PRESETS | LOCAL_PRESETS | FIT_PRESETS
 PRESETS |= ablations(PRESETS)
 
 # %% ../../nbs/experiments/catalog.ipynb #3ade3d02

@@ -43,11 +43,12 @@ def encoder(
     task,          # its task
     steps=0,       # of test-time optimisation
     quality=None,  # 1 to 100, of models with an entropy coder; None: 75 there
+    bar=iter,      # wraps the parts of one file, such as `progress`
 ):                 # callable: file -> its codes (one batch on the CPU, or bytes), what the decoder must know
     "How files become codes. `ValueError` for a quality where there is no entropy coder."
     quality = quality_of(net, quality)
     def encode(file):
-        codes, notes = task.encode_file(net, file, steps, quality=quality)
+        codes, notes = task.encode_file(net, file, steps, bar, quality)
         if isinstance(codes, bytes): return codes, notes
         return concatenate(map_code(lambda c: c.cpu(), code) for code in codes), notes
     return encode

@@ -21,7 +21,7 @@ from ..fields.coords import chunked, draw, grid
 from ..fields.fourier import log_spaced
 from ..fields.inr import mlp
 from .entropy import compress, decompress, fit_prior, quantise
-from .ginr import GINR, check_coordinates
+from .ginr import GINR, check_coordinates, ticking
 
 # %% ../../nbs/16_locality.ipynb #c0450916
 def patches(
@@ -410,7 +410,7 @@ class LocalGINR(CodedCodes, LocalTraining, GINR):
         "How many numbers the code of a signal of this shape holds."
         if not self.codec: return self.channels*math.prod(shape)
         return max(self.codec.ranks)*math.prod(-(-n//self.codec.cell) for n in shape)
-    def encode(self, signal, steps=0, numbers=None, **drawing):
+    def encode(self, signal, steps=0, tick=None, numbers=None, **drawing):
         "Codes of signals (B, C, H, W) of any size, `numbers` a cell, one of the codec's ranks. `ValueError`."
         if isinstance(signal, dict): return self.training_codes(signal)
         size = torch.tensor(signal.shape[2:]).expand(len(signal), -1)
@@ -420,7 +420,8 @@ class LocalGINR(CodedCodes, LocalTraining, GINR):
         k = numbers or max(self.codec.ranks)
         if k not in self.codec.ranks: raise ValueError(f'numbers={k}: a cell has one of {self.codec.ranks}')
         z = self.codec.encode(whole_cells(signal, self.codec.cell), k)
-        if steps: z = self.refine(z, lambda z: self.losses(dict(z=z, size=size), signal), steps)
+        loss = ticking(lambda z: self.losses(dict(z=z, size=size), signal), tick)
+        if steps: z = self.refine(z, loss, steps)
         return dict(z=z, size=size)
     def samples(self, code):
         "The code's own samples (B, C, H, W), without anything between them."

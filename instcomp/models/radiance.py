@@ -94,10 +94,11 @@ def radiance_model(
     refine=None, config=None,                                # as GINR takes them
     density='softplus',                                      # one of DENSITIES
     scale=10.,                                               # factor on the density
+    kind=RadianceField,                                      # the class
 ):                                                           # RadianceField
     "The model of a row."
     final = partial(radiance(lambda y: y, density=DENSITIES[density], scale=scale), d=None)
-    return RadianceField(inr, modulator, encoder, query, refine, final, config=config)
+    return kind(inr, modulator, encoder, query, refine, final, config=config)
 
 # %% ../../nbs/models/radiance.ipynb #ad16e1a5
 def instance_field(
@@ -129,8 +130,11 @@ def orbit(
     size=64,       # pixels along each side
     elevation=25,  # degrees above the horizon
     angle=.54,     # the whole angle of view, radians
+    bar=iter,      # wraps the list of cameras, such as tqdm
     **how,         # as `render` takes it
 ):                 # dict as `render_views` gives it, (frames, size, size, ...)
     "Renderings of a full turn around the object."
     poses = torch.stack([orbit_pose(360*k/frames, elevation) for k in range(frames)])
-    return render_views(model, code, poses, pinhole(size, size, angle), (size, size), **how)
+    lens = pinhole(size, size, angle)
+    seen = [render_views(model, code, pose, lens, (size, size), **how) for pose in bar(poses)]
+    return {key: torch.stack([one[key] for one in seen]) for key in seen[0]}

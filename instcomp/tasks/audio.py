@@ -25,6 +25,7 @@ from ..fields.coords import grid, overlapping
 from ..limits import check_limit, limit
 from ..models.codes import batch_size, exactly
 from ..models.ginr import like
+from ..progress import paced
 from ..schema import shown
 from .base import Task, road
 from .local import LevelledClips, LocalBatches, from_local_code, is_local, to_local_code
@@ -176,9 +177,9 @@ def to_codes(
     wave = resampled(_levelled(sound, about), rate, rate_of(model))
     wave = F.pad(wave, (0, m - wave.shape[1]), mode='replicate')                            # 1 m
     starts = overlapping(m, size)
-    for part in bar([starts[k:k+batch] for k in range(0, len(starts), batch)]):
+    for part, how in paced(bar, [starts[k:k+batch] for k in range(0, len(starts), batch)], steps):
         windows = torch.stack([wave[:, s:s+size] for s in part])                            # B 1 size
-        yield model.encode(windows.to(**like(model)), steps)
+        yield model.encode(windows.to(**like(model)), steps, **how)
 
 # %% ../../nbs/13_audio.ipynb #0dddf5de
 def _times(model, about, scale):
@@ -305,7 +306,7 @@ class AudioTask(Task):
     def encode(self, model, signal, steps=0, bar=iter, **coded):
         return road(model, ROADS)[0](model, *signal, steps, bar=bar, **coded)
     def expects(self, model, about): return road(model, COUNTS)(model, about)
-    def decode(self, model, codes, about, scale=1):
+    def decode(self, model, codes, about, scale=1, bar=iter):
         return road(model, ROADS)[1](model, codes, about, scale), about['rate']*scale
     def reconstruct(self, model, signal, scale=1, steps=0, bar=iter):
         sound, rate = self.opened(signal)

@@ -38,6 +38,8 @@ class Task:
     reads, writes = (), ()          # endings of files; the first to write is the default
     weights = None                  # the shipped model for files that end in `reads`
     counts = ()                     # whole numbers from 1 that a row's `task` must give
+    scored = 'held-out'             # what the live score is of, in a word
+    cells = None                    # along each axis, of the grid that a mesh is cut from at scale 1
 
     def __init__(self, config): self.config = config                                   # a row
     def lacks(self, what): raise ValueError(f'{type(self).__name__} {what}')
@@ -52,6 +54,9 @@ class Task:
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter): self.lacks('has no score')
     def pictures(self, model, signals, folder, steps=0): self.lacks('draws no pictures')    # paths
     def score(self, model, signals): return dict(psnr=self.evaluate(model, signals)['psnr'])
+    def scoring(self, signals, folder):
+        "The live score of a run that lies in `folder`: model -> dict of numbers."
+        return lambda model: self.score(model, signals)
     def training(self, name):
         "What a run reads, this process's share of it, and the held-out signals that it is scored on."
         t, source = self.config['train'], self.source(name, 'train')
@@ -65,7 +70,7 @@ class Task:
     def describe(self, signal): return {}                                              # about
     def encode(self, model, signal, steps=0, bar=iter): self.lacks('has no codes')     # yields batches
     def expects(self, model, about): return None       # instances of its codes, `ValueError`; None: any
-    def decode(self, model, codes, about, scale=1): self.lacks('has no codes')         # a signal
+    def decode(self, model, codes, about, scale=1, bar=iter): self.lacks('has no codes')   # a signal
     def sample(self, model, n, seed=0): self.lacks('is not a GAN: it paints nothing from noise')
     def opened(self, signal): return self.read(signal) if isinstance(signal, (str, Path)) else signal
     def encode_file(self, model, file, steps=0, bar=iter, quality=None):
@@ -83,7 +88,7 @@ class Task:
     def reconstruct(self, model, signal, scale=1, steps=0, bar=iter):
         "A signal, or the file of one, through the model, `scale` times as fine: `instcomp reconstruct`."
         signal = self.opened(signal)
-        return self.decode(model, self.encode(model, signal, steps, bar), self.describe(signal), scale)
+        return self.decode(model, self.encode(model, signal, steps, bar), self.describe(signal), scale, bar)
 
 # %% ../../nbs/tasks/base.ipynb #873db724
 def road(

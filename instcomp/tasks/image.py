@@ -24,6 +24,7 @@ from ..fields.coords import grid, overlapping
 from ..limits import check_limit
 from ..models.codes import exactly
 from ..models.ginr import like
+from ..progress import paced
 from ..schema import shown
 from .base import Task, road
 from .local import LocalBatches, evaluate_zoom, from_local_code, is_local, to_local_code
@@ -122,9 +123,9 @@ def to_codes(
     short = [max(0, size - n) for n in image.shape[1:]]
     if any(short): image = F.pad(image[None], (0, short[1], 0, short[0]), mode='replicate')[0]
     corners = _corners(image.shape[1:], size)
-    for part in bar([corners[k:k+batch] for k in range(0, len(corners), batch)]):
+    for part, how in paced(bar, [corners[k:k+batch] for k in range(0, len(corners), batch)], steps):
         tiles = torch.stack([image[:, i:i+size, j:j+size] for i, j in part])                # B 3 S S
-        yield model.encode(tiles.to(**like(model)), steps)
+        yield model.encode(tiles.to(**like(model)), steps, **how)
 
 # %% ../../nbs/12_image.ipynb #a0dd0ce5
 @torch.no_grad()
@@ -269,7 +270,7 @@ class ImageTask(Task):
     def encode(self, model, signal, steps=0, bar=iter, **coded):
         return road(model, ROADS)[0](model, signal, steps, bar=bar, **coded)
     def expects(self, model, about): return road(model, COUNTS)(model, about)
-    def decode(self, model, codes, about, scale=1):
-        return road(model, ROADS)[1](model, codes, (about['height'], about['width']), scale)
+    def decode(self, model, codes, about, scale=1, bar=iter):
+        return road(model, ROADS)[1](model, codes, (about['height'], about['width']), scale, bar)
     def reconstruct(self, model, signal, scale=1, steps=0, bar=iter):
         return reconstruct(model, self.opened(signal), scale, steps, bar=bar)

@@ -18,6 +18,7 @@ from ..evaluation.metrics import psnr
 from ..evaluation.plot import compare, save
 from ..fields.coords import grid
 from ..models.local import decode_windows, encode_windows
+from ..progress import paced
 from ..seeds import ALL, made_and_skipped
 from ..training.device import DTYPES, precision_of
 
@@ -27,7 +28,7 @@ def to_local_code(
     signal,        # (C, H, W) or (C, n), any size
     steps=0,       # of test-time optimisation
     batch=None,    # not asked: there are no tiles
-    bar=iter,      # wraps the list of windows, such as tqdm
+    bar=iter,      # wraps the list of windows, or of steps, such as tqdm
     quality=None,  # 1 to 100: quantised coefficients, for files; None: numbers
 ):                 # yields one code of a batch of one, on the CPU
     "A signal's code. `ValueError` for steps or a quality where there is nothing to refine or to quantise."
@@ -36,7 +37,9 @@ def to_local_code(
         if not model.codec: raise ValueError('this model stores the signal itself: give a model with a codec')
         yield encode_windows(model, signal, step=model.codec.step(quality), bar=bar)
     elif not steps: yield encode_windows(model, signal, bar=bar)
-    else: yield model.encode(signal[None].to(next(model.parameters()).device), steps)
+    else:
+        where = next(model.parameters()).device
+        for whole, how in paced(bar, [signal[None]], steps): yield model.encode(whole.to(where), steps, **how)
 
 # %% ../../nbs/tasks/local.ipynb #210204d0
 def from_local_code(

@@ -15,10 +15,12 @@ from ..limits import check_limit
 from .audio import AudioTask
 from .gan import GANTask
 from .image import ImageTask
+from .single import OnePictureTask, OneSceneScores, OneShapeScores, OneSoundTask
 from .views import ViewsTask
 
 # %% ../../nbs/tasks/registry.ipynb #a7af9016
-TASKS = dict(image=ImageTask, audio=AudioTask, nvs=ViewsTask, inrgan=GANTask)
+TASKS = dict(image=ImageTask, audio=AudioTask, nvs=ViewsTask, inrgan=GANTask, picture=OnePictureTask,
+             sound=OneSoundTask, shape=OneShapeScores, scene=OneSceneScores)
 
 def task_of(
     config,  # a row: its `task` is a name, or a dict with `name` and the query's arguments
@@ -79,4 +81,5 @@ def weights_for(
 ):           # name of shipped weights
     "The model for such files. `OSError`, `ValueError` as `kind_of` has it."
     name, larger = kind_of(file).weights, isinstance(scale, tuple) or scale > 1
+    if name is None: raise ValueError(f'{file}: no shipped model for it; `instcomp fit` learns one file')
     return 'photos-zoom' if larger and name == ImageTask.weights else name

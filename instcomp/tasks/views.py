@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHOWN', 'encode_views', 'score_scene', 'evaluate', 'disagreement', 'surface', 'source', 'held_out', 'protocol',
-           'pictures', 'ViewsTask']
+           'pictures', 'turn_size', 'ViewsTask']
 
 # %% ../../nbs/15_nvs.ipynb #b6da1b84
 import math
@@ -16,7 +16,7 @@ import torch
 
 from ..data.code_files import check_notes
 from ..data.datasets import data_home
-from ..data.images import write_gif
+from ..data.images import write_gif, write_turn
 from ..data.scenes import CachedScenes, FolderScenes, LearnitScenes, SceneSource, holds_scene
 from ..data.scenes import open_scene, scene_places, scene_signal
 from ..evaluation.metrics import interval, psnr
@@ -25,6 +25,7 @@ from ..files import few
 from ..geometry.camera import Lens, pixels, rays
 from ..geometry.mesh import extract_mesh, mise
 from ..geometry.shapes import PLURALS
+from ..limits import check_limit
 from ..models.codes import code_size, exactly
 from ..models.ginr import like
 from ..models.radiance import orbit, radiance_model, ray_query, render_views
@@ -231,10 +232,19 @@ def pictures(
 # %% ../../nbs/15_nvs.ipynb #a578fa25
 SHOWN = 100                                                  # pictures of a file, at most
 
+def turn_size(
+    scale,  # times 128 pixels
+):          # pixels of each side
+    "The size of a turn's pictures. `ValueError` for a size of its own, or for too many pixels."
+    if isinstance(scale, tuple): raise ValueError('--size is one of pictures; of a turn give --scale')
+    size = max(1, round(128*scale))
+    check_limit('pixels', size*size, f'--scale {scale:g} makes {size} x {size}')
+    return size
+
 class ViewsTask(Task):
     "Pictures of an object with their cameras; a reconstruction is a turn around it, (F, H, W, 3)."
     query, point, values, channels = staticmethod(ray_query), 3, 4, 9
-    reads, writes, weights = ('.json',), ('.gif',), 'cars-ipc'
+    reads, writes, weights = ('.json',), ('.gif', '.mp4'), 'cars-ipc'
     def model(self, parts):
         return radiance_model(*parts(), config=self.config, **share('task', self.config['task'], 'model'))
     def source(self, name, split): return source(name, split, self.config)
@@ -250,7 +260,7 @@ class ViewsTask(Task):
         n = len(scene.images)
         if n > SHOWN: _say(f'{file}: {SHOWN} of its {n} pictures are shown to the model')
         return scene
-    def write(self, signal, path): return write_gif(signal, path)
+    def write(self, signal, path): return write_turn(signal, path)
     def describe(self, signal):
         lens = signal.lens if isinstance(signal.lens, Lens) else signal.lens[0]
         return dict(skipped=len(signal.skipped), angle=2*math.atan(.5*signal.images.shape[-1]/lens.fx))
@@ -260,6 +270,6 @@ class ViewsTask(Task):
     def expects(self, model, about):
         check_notes(about, dict(angle=(float, 1e-3, 3.14)))
         return 1
-    def decode(self, model, codes, about, scale=1):
-        size, (code,) = scale*self.config['size'], exactly(codes, 1)
-        return orbit(model, code, size=size, angle=about['angle'])['rgb'].cpu()
+    def decode(self, model, codes, about, scale=1, bar=iter):
+        (code,), size = exactly(codes, 1), turn_size(scale)
+        return orbit(model, code, size=size, angle=about['angle'], bar=bar)['rgb'].cpu()

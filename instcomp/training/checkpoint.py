@@ -164,10 +164,10 @@ SCALER = ('scale', 'growth_factor', 'backoff_factor', 'growth_interval', '_growt
 def _is_scaler(v): return isinstance(v, dict) and v.keys() == {*SCALER} and all(map(FINITE.fits, v.values()))
 
 def _is_data(v):
-    "A name; of a folder also the number of its files and their fingerprint."
+    "A name; of files also their number and fingerprint; of one signal also where its file was."
     if not isinstance(v, dict) or not TEXT.fits(v.get('name')): return False
     if v.keys() == {'name'}: return True
-    known = v.keys() == {'name', 'files', 'sha256'}
+    known = v.keys() - {'path'} == {'name', 'files', 'sha256'} and TEXT.fits(v.get('path', ''))
     return known and whole(0, 2**62).fits(v['files']) and TEXT.fits(v['sha256'])
 
 @dataclass(kw_only=True)
@@ -414,6 +414,7 @@ def _told(data, now=False):
     "A record of data in words; `now`: of what is there."
     if data is None: return 'data that it does not name'
     if len(data) == 1: return shown(data['name'])
+    if 'path' in data: return f'the {shown(data["name"])} that is there now' if now else shown(data['name'])
     files, name = f'{data["files"]:,} files', shown(data['name'])
     return f'the {files} that {name} holds' if now else f'{files} of {name}'
 
@@ -424,7 +425,7 @@ def _other_data(last, begun, data, resume):
     if had is None and not resume and name != 'folder': had = name and dict(name=name)
     if had is None: return not resume and 'files' in data
     same = 'name' if len(had) == 1 else 'sha256'             # a folder may move
-    return data.get(same) != had[same] or len(data) != len(had)
+    return data.get(same) != had[same] or ('files' in data) != ('files' in had)
 
 def _check_begun(run, last, config, resume, data):
     "`ValueError` if the run of this folder is another one, or would be lost."

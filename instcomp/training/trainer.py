@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ..progress import Forecast
 from ..schema import Train, read, written
 from ..seeds import seed_of
 from .checkpoint import Interrupt, Run, Stopped, abandoned, claim, cut_metrics, deaf
@@ -189,9 +190,10 @@ def lost_workers(run, processes):
 # %% ../../nbs/training/trainer.ipynb #08fc7b85
 class Monitor:
     "After each update: follow the average, watch the loss, score and save the run."
-    def __init__(self, run, config, row, processes, score, facts, began, losses=None):
+    def __init__(self, run, config, row, processes, score, facts, began, losses=None,
+                 scored='held-out'):
         self.run, self.config, self.row, self.processes, self.score = run, config, row, processes, score
-        self.facts, self.began, self.bar = facts, began, {}
+        self.facts, self.began, self.bar, self.scored = facts, began, {}, scored
         self.clear(losses)
 
     def clear(self, losses=None):
@@ -231,7 +233,7 @@ class Monitor:
         "One line of metrics.jsonl."
         if self.processes.rank: return self.clear()
         numbers = evaluate_model(self.score, self.run.ema or self.run.model)
-        kind = 'held-out' if numbers else 'train'
+        kind = self.scored if numbers else 'train'
         numbers = numbers or dict(psnr=-10*math.log10(max(loss, 1e-30)))
         name, value = next(iter(numbers.items()))
         self.bar |= {kind: f'{value:.2f} dB' if name == 'psnr' else f'{name} {value:.3g}'}
@@ -290,12 +292,15 @@ def updates(run, batches, row, processes, precision, workers):
 def advance(watch, steps, bar):
     "Take all steps. `Stopped` after a signal, when the run is saved."
     run, processes = watch.run, watch.processes
-    progress = tqdm(total=watch.row['steps'], initial=run.step, disable=not bar or processes.rank > 0)
+    seen = bar and not processes.rank                       # and only on a terminal: None asks for one
+    progress = tqdm(total=watch.row['steps'], initial=run.step, disable=None if seen else True)
+    forecast = Forecast(progress)
     with Interrupt(1. if processes.size == 1 else math.inf) as asked, progress:
         for s in steps:
             stop = watch.after(s, asked.hit)
             progress.set_postfix(watch.bar, refresh=False)
             progress.update()
+            forecast.after(s.step)
             if not stop: continue
             processes.wait()                                                 # until all is written
             raise Stopped(f'stopped and saved after step {s.step}: resume to go on', stop)
@@ -315,6 +320,7 @@ def train(
     bar=True,          # progress on stderr
     workers=0,         # processes that make batches ahead of time
     data=None,         # what the batches are drawn from, for `claim`
+    scored='held-out', # what the score is of, in a word for the bar
 ):                     # dict: step, loss, psnr, lr, seconds, precision, device, processes
     "Train, leave a run folder. `ValueError`, `OSError` or `FloatingPointError`: one line that says why."
     row, processes, began = train_settings(config), Processes(device), time.monotonic()
@@ -328,7 +334,7 @@ def train(
         facts = dict(precision=precision, device=str(processes.device), processes=processes.size)
         told = facts | dict(data=data or last.get('data'))
         began, losses = began - last.get('seconds', 0), last.get('losses')
-        watch = Monitor(run, config, row, processes, score, told, began, losses)
+        watch = Monitor(run, config, row, processes, score, told, began, losses, scored)
         advance(watch, updates(run, batches, row, processes, precision, workers), bar)
         if line := last_line(run.metrics): return line | facts
         raise ValueError(f'{run.metrics}: no line left, and nothing left to train; give more steps')
