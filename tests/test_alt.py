@@ -4,7 +4,10 @@ import json
 import re
 
 import pytest
+import torch
 from rooms import ROOT
+
+from instcomp.evaluation.plot import slider
 
 CHAPTERS = sorted((ROOT/'nbs').glob('0[1-8]_*.ipynb'))
 ALT = re.compile(r'^#\| fig-alt: (.+)$', re.MULTILINE)
@@ -42,3 +45,10 @@ def test_no_widget_is_saved(path):
     for cell in cells(path):
         for out in cell.get('outputs', []):
             assert 'application/vnd.jupyter.widget-view+json' not in out.get('data', {}), cell['id']
+
+
+def test_slider_changes_the_picture():
+    "In a test, not in a notebook: running one would save the widget's state beside its cells."
+    moved, picture = slider({'dark': torch.zeros(1, 4, 6), 'bright': torch.ones(1, 4, 6)}).children
+    before, moved.value = picture.value, 'bright'
+    assert picture.value != before and picture.value[1:4] == b'PNG'

@@ -37,7 +37,7 @@ class Features(nn.Module):
 def basic(
     d,  # coordinates of a point, in [0, 1) or any interval of length 1
 ):      # Features with 2*d outputs
-    "One turn per unit: `[cos 2πv, sin 2πv]` (Tancik et al., 2020)."
+    "One cycle per unit: `[cos 2πv, sin 2πv]` (Tancik et al., 2020)."
     return Features(2*math.pi*torch.eye(d))
 
 # %% ../../nbs/04_fourier.ipynb #31338076
@@ -52,9 +52,9 @@ def per_axis(
 def positional(
     d,      # coordinates of a point, in an interval of length 1
     m,      # frequencies in all, m//d on each axis
-    scale,  # S: the frequencies end at 2**S - 1 turns per unit
+    scale,  # S: the frequencies end at 2**S - 1 cycles per unit
 ):          # Features with 2*d*(m//d) outputs
-    "Axis-aligned positional encoding, `2**linspace(0, S, m//d) - 1` turns per unit: the first is 0."
+    "Axis-aligned positional encoding, `2**linspace(0, S, m//d) - 1` cycles per unit: the first is 0."
     turns = 2**torch.linspace(0, scale, m//d, dtype=torch.float64) - 1                      # m//d
     return Features(per_axis(2*math.pi*turns, d))
 
@@ -64,14 +64,14 @@ def log_spaced(
     m,      # frequencies in all, m//d on each axis
     sigma,  # ratio of the highest frequency to the lowest
 ):          # Features with 2*d*(m//d) outputs
-    "Axis-aligned `π·exp(linspace(0, ln σ, m//d))`: half a turn per unit up to σ/2 (IPC, 2023)."
+    "Axis-aligned `π·exp(linspace(0, ln σ, m//d))`: half a cycle per unit up to σ/2 (IPC, 2023)."
     return Features(per_axis(math.pi*torch.linspace(0, math.log(sigma), m//d, dtype=torch.float64).exp(), d))
 
 # %% ../../nbs/04_fourier.ipynb #1c127912
 def gaussian(
     d,               # coordinates of a point, in an interval of length 1
     m,               # number of frequencies
-    sigma,           # standard deviation of the frequencies, in turns per unit
+    sigma,           # standard deviation of the frequencies, in cycles per unit
     generator=None,  # a torch.Generator for the draw
 ):                   # Features with 2*m outputs
     "Random directions and frequencies: `2πB`, `B ~ N(0, σ²)`, drawn once (Tancik et al., 2020)."
