@@ -9,11 +9,11 @@ ROOMS = {
     'geometry': ['camera', 'rendering', 'sdf', 'shapes', 'mesh'],
     'evaluation': ['metrics', 'generative', 'probes', 'plot'],
     'models': ['codes', 'ginr', 'modulation', 'ipc', 'meta', 'attention', 'hypernetwork', 'occupancy',
-               'radiance', 'inrgan', 'discriminator', 'entropy', 'local'],
+               'radiance', 'inrgan', 'discriminator', 'entropy', 'local', 'plain'],
     'data': ['headers', 'images', 'audio', 'speech', 'batches', 'synthetic_views', 'scenes', 'datasets',
              'code_files'],
     'training': ['loop', 'device', 'checkpoint', 'trainer'],
-    'tasks': ['base', 'local', 'image', 'audio', 'views', 'gan', 'registry'],
+    'tasks': ['base', 'local', 'image', 'audio', 'views', 'gan', 'registry', 'page'],
     'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'catalog', 'gan', 'builder', 'run'],
     'door': ['cli'],
 }

@@ -74,14 +74,14 @@ def plain_code(
 @torch.no_grad()
 def field_layers(
     field,  # LocalField
-):          # dict: `layers` from `x` (2*samples - 1) to `t` and `s`; `place` and `points` of a point's network
+):          # dict: `layers` from `x` (2*samples - 1) to `shift`, `scale`; `place` and `points` of a point's network
     "The network between the samples. `ValueError` for a field of another kind."
     if type(field) is not LocalField: raise ValueError(f'a page has no {type(field).__name__}: use LocalField')
     layers = [plain_layer('t', 'x', field.inp.weight, field.inp.bias, pad='edge')]
     for k, block in enumerate(field.blocks): layers += _block(block, 'h' if k else 't', 'h')
     layers += [plain_layer('h', 'h' if len(field.blocks) else 't', field.fuse.weight, field.fuse.bias, add='t'),
-               plain_layer('t', 'h', field.head.weight, field.head.bias),
-               plain_layer('s', 'h', field.scale.weight, field.scale.bias)]
+               plain_layer('shift', 'h', field.head.weight, field.head.bias),
+               plain_layer('scale', 'h', field.scale.weight, field.scale.bias)]
     points = [plain_layer('h', 'h', field.m1.weight, field.m1.bias, 'gelu'),
               plain_layer('y', 'h', field.m2.weight, field.m2.bias)]
     place = dict(phi=field.phi.weight.float().cpu(), psi=field.psi.weight.float().cpu(),

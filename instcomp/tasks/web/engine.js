@@ -47,6 +47,7 @@ class Engine {
     if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) throw Error(gl.getProgramInfoLog(program));
     const made = {program, at: new Map()};
     this.programs.set(source, made);
+    speed.fresh = true;
     return made;
   }
   // One rectangle [x, y, w, h] of a target (null: the canvas) by a program. Values: numbers, arrays, textures.
@@ -183,10 +184,10 @@ void main() {
 }
 
 // ---- work in slices: generators yield what they cost (multiplications, about) before the next piece
-const speed = {rate: 2e5, slice: 24, spent: 0, piece: () => speed.rate*speed.slice};   // a millisecond; milliseconds
+const speed = {piece: 4e6, slice: 24, fresh: true};   // multiplications in a piece, milliseconds that it should take
 function* slices(first, count, each, f) {        // rows, as many at a time as fit in a piece
   while (count > 0) {
-    const n = Math.max(1, Math.min(count, Math.floor(speed.piece()/each)));
+    const n = Math.max(1, Math.min(count, Math.floor(speed.piece/each)));
     f(first, n);
     first += n; count -= n;
     yield n*each;
@@ -200,7 +201,7 @@ class Worker {                                   // runs one job at a time, piec
   step() {
     const {gl} = this.engine, began = performance.now();
     let cost = 0;
-    while (this.job && cost < speed.piece()) {
+    while (this.job && cost < speed.piece) {
       const {done, value} = this.job.next();
       if (done) this.job = null; else cost += value;
     }
@@ -213,10 +214,11 @@ class Worker {                                   // runs one job at a time, piec
         const state = gl.clientWaitSync(sync, 0, 0);
         if (state === gl.TIMEOUT_EXPIRED) return later(wait);
         gl.deleteSync(sync);
-        const took = Math.max(.3, performance.now() - began), rate = cost/took;
-        if (cost > .5*speed.piece() || rate < speed.rate) speed.rate += (Math.min(rate, 4*speed.rate) - speed.rate)*.3;
+        const took = performance.now() - began, times = Math.max(.6, Math.min(2, speed.slice/took));
+        if (!speed.fresh && (times < 1 || cost > .7*speed.piece)) speed.piece = Math.max(4e6, Math.min(1e11, speed.piece*times));
+        speed.fresh = false;                     // a piece that had to translate a program or to wait for a frame says nothing
       }
-      this.between(false);
+      if (this.between(false)) speed.fresh = true;
       this.step();
     };
     later(wait);

@@ -5,15 +5,16 @@
 const CUBIC = `
 float cubic(float x) { const float a = -.75; x = abs(x);
   return x < 1. ? ((a + 2.)*x - (a + 3.))*x*x + 1. : x < 2. ? ((a*x - 5.*a)*x + 8.*a)*x - 4.*a : 0.; }
+vec4 taps(float t) { const float a = -.75; vec2 n = vec2(t, 1. - t), f = n + 1.;   // near ones and far ones
+  vec2 p = ((a + 2.)*n - (a + 3.))*n*n + 1., q = ((a*f - 5.*a)*f + 8.*a)*f - 4.*a; return vec4(q.x, p.x, p.y, q.y); }
 uniform sampler2D base; uniform ivec2 cell, size; uniform vec2 start; uniform float c;
 vec4 sample_at(ivec2 i) { return texelFetch(base, clamp(i, ivec2(0), size - 1), 0); }`;
 const ENLARGED = `${CUBIC}
 vec4 sampled(vec2 pixel) {                       // bicubic, as torch has it
-  vec2 u = start + (pixel + .5)*c - .5, i = floor(u), t = u - i; ivec2 at = cell + ivec2(i); vec4 sum = vec4(0);
-  for (int dy = -1; dy < 3; dy++) { vec4 row = vec4(0);
-    for (int dx = -1; dx < 3; dx++) row += cubic(t.x - float(dx))*sample_at(at + ivec2(dx, dy));
-    sum += cubic(t.y - float(dy))*row; }
-  return sum; }`;
+  vec2 u = start + (pixel + .5)*c - .5, i = floor(u), t = u - i; ivec2 at = cell + ivec2(i);
+  ivec4 x = clamp(at.x + ivec4(-1, 0, 1, 2), 0, size.x - 1), y = clamp(at.y + ivec4(-1, 0, 1, 2), 0, size.y - 1);
+  vec4 a = taps(t.x), b = taps(t.y);
+  return ${range(4).map(r => `b[${r}]*(${range(4).map(q => `a[${q}]*texelFetch(base, ivec2(x[${q}], y[${r}]), 0)`).join(' + ')})`).join(' + ')}; }`;
 const REDUCED = `${CUBIC}
 const int MOST = 48; float wx[MOST];
 float weight(float away, int n) { float sum = 0.;
@@ -138,7 +139,7 @@ void main() {
   ${outs.map(k => `vec4 a${k}, b${k} = vec4(0);`).join('')}
   { ${F(`${n*n + 2}`)} ${range(O).map(o => range(P).map(p => `a${o*P + p} = q${o};`).join('')).join('')} }
   { ${F(`${n*n}`)} ${times(() => 'c')} } { ${F(`${n*n + 1}`)} ${times(() => 'c*c')} }
-  for (int i = 0; i < ${n}; i++) for (int j = 0; j < ${n}; j++) { ${F(`i*${n} + j`)} ${times(p => `(row[i]*col${p}[j])`)} }
+  ${range(n*n).map(k => `{ ${F(k)} ${times(p => `(row[${k/n | 0}]*col${p}[${k % n}])`)} }`).join('')}
   ivec4 i; vec2 t, w; int l = ${P}*at.x;
   ${range(P).map(p => `w = vec2(u${p}, v) - .5; t = fract(w); i.xy = cell + ivec2(floor(w)); i.zw = i.xy + 1;
     i = ivec4(clamp(i.xy, bounds.xy, bounds.zw), clamp(i.zw, bounds.xy, bounds.zw));
@@ -241,7 +242,7 @@ class LocalPicture {
         {base: this.base, origin: Int32Array.of(x, y), size: Int32Array.of(w, h)}, [0, 0, stack.wide, stack.h]));
     }.bind(this);
     let done = false;
-    try { yield* field.net.run(area, w, h, Math.min(n + 2, Math.max(w, h)), fill, {t: kept[0], s: kept[1]}); done = true; }
+    try { yield* field.net.run(area, w, h, Math.min(n + 2, Math.max(w, h)), fill, {shift: kept[0], scale: kept[1]}); done = true; }
     finally { if (done) this.tiles.set(key, {own, area, kept, bytes}); else for (const stack of kept) engine.free(stack); }
   }
   *between(view, tile, rect, target) {           // values between the samples, in a rectangle of pixels
