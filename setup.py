@@ -35,7 +35,8 @@ setup(
     entry_points={'console_scripts': cfg['console_scripts'].split('\n')},
     packages=list(packages),
     package_dir=packages,
-    package_data={cfg['lib_name'] + '.weights': ['*/*.json', '*/*.safetensors']},
+    package_data={cfg['lib_name'] + '.weights': ['*/*.json', '*/*.safetensors'],
+                  cfg['lib_name'] + '.tasks': ['web/*']},
     include_package_data=False,
     zip_safe=False,
     classifiers=[

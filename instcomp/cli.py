@@ -49,7 +49,7 @@ def _named(error):
 # %% ../nbs/face/cli.ipynb #40b7488a
 KNOBS = dict(train='--set train.batch to a smaller number, or size, inr.hidden, encoder.dim',
              eval='a smaller --n', sample='a smaller --n', encode='smaller files, or one at a time',
-             decode='a smaller --scale or --size', reconstruct='a smaller --scale, --size or file')
+             decode='a smaller --scale or --size', view='a smaller file', reconstruct='a smaller --scale, --size or file')
 FULL = ('DefaultCPUAllocator', 'not enough memory', "can't allocate memory", 'Cannot allocate memory',
         'std::bad_alloc', 'Storage size calculation overflowed', 'integer multiplication overflow')
 
@@ -378,6 +378,32 @@ def decode_command(
         for name, signal in zip(names, progress(_decoded(net, task, file, scale), total=len(names))):
             task.write(signal, beside/name)
 
+
+# %% ../nbs/face/cli.ipynb #71e3a9c2
+def _shown_by(file):
+    "The model that shows a file: the maker of codes, of signals the one that fills in what lies between."
+    from instcomp.tasks.registry import weights_for
+    return _maker(file) if file.suffix == '.safetensors' else weights_for(file, 2)
+
+@app.command('view')
+def view_command(
+    files: Annotated[list[Path], typer.Argument(help='a picture, a sound or codes; a second one to mix with')],
+    out: Annotated[Path, typer.Option('-o', '--out', help='the page; ends in .html')],
+    model: Annotated[str, typer.Option(help='a run folder or shipped weights; default: by the ending')] = None,
+    device: Device = 'auto',
+    overwrite: Overwrite = False,
+    limit: Limit = None,
+):
+    "One web page that evaluates the decoder at any zoom: open it in a browser, it asks nobody for anything."
+    from instcomp.experiments.builder import find, load
+    from instcomp.tasks.page import page_html, view_files
+    path, model = place(out, ('.html',)), model or _shown_by(files[0])
+    home = find(model)
+    spare(path, [*files, *_weights(home)], overwrite)
+    net = load(model, device)
+    signals, n = view_files(net, files, home)
+    put(path.parent, {path.name: page_html(net, signals).encode()})
+    if n > len(signals): _stop(f'{n} signals given, the first {len(signals)} are on the page')
 
 # %% ../nbs/face/cli.ipynb #fa81b90e
 @app.command('reconstruct')
