@@ -11,7 +11,8 @@ from instcomp.models.local import LocalGINR
 from instcomp.tasks.registry import task_of
 
 PIXELS = '''(() => { const p = instcomp.pixels(); let s = '';
-for (let i = 0; i < p.length; i += 8192) s += String.fromCharCode(...p.subarray(i, i + 8192)); return btoa(s) })()'''
+for (let i = 0; i < p.length; i += 8192) s += String.fromCharCode(...p.subarray(i, i + 8192));
+return btoa(s) })()'''
 
 
 def tiny(seed=0):
@@ -64,7 +65,8 @@ class Opened:
     def pixels(self):
         "(H, W, 3) of the canvas, 0 to 255."
         w, h = self.ask('[instcomp.canvas.width, instcomp.canvas.height]')
-        return np.frombuffer(base64.b64decode(self.ask(PIXELS)), np.uint8).reshape(h, w, 4)[..., :3].astype(int)
+        data = np.frombuffer(base64.b64decode(self.ask(PIXELS)), np.uint8)
+        return data.reshape(h, w, 4)[..., :3].astype(int)
 
     def picture(self, size, s):
         "(h, w, 3): the pixels of a picture that `look` put into the middle."

@@ -29,7 +29,8 @@ def drive(page):
     page.tab.mouse.move(middle[0] + 40, middle[1] + 20, steps=4)
     page.tab.mouse.up()
     drag = page.ask(VIEW)
-    assert [drag[0]*drag[2], drag[1]*drag[2]] == pytest.approx([wheel[0]*wheel[2] - 40, wheel[1]*wheel[2] - 20], abs=2)
+    moved = [(a - b)*drag[2] for a, b in zip(drag[:2], wheel[:2])]
+    assert moved == pytest.approx([-40, -20], abs=2)
     stage.focus()
     for key, changed in [('ArrowRight', lambda a, b: b[0] > a[0]), ('-', lambda a, b: b[2] < a[2]),
                          ('0', lambda a, b: b[:2] == [24, 24]), ('1', lambda a, b: b[2] == 1)]:
@@ -55,12 +56,12 @@ def test_the_page_shows_what_python_decodes_and_asks_nobody(browser, tmp_path):
 def test_shipped_models_alone_and_mixed(browser, tmp_path, name):
     model = load(name, 'cpu')
     signals = [signal_code(model, photo(80, at), f'cat{at}') for at in ((60, 100), (150, 150))]
-    with Opened(browser, page_html(model, signals), tmp_path, 340, 440) as page:
+    with Opened(browser, page_html(model, signals), tmp_path, 340, 460) as page:
         for scale, mix in [(4, 0), (1, 0), (3, .5)]:
             page.ask(f'instcomp.setMix({mix})')
             page.look(40, 40, scale)
-            if scale != 4 or page.pixels().shape[1] >= 320:
-                assert close(page.picture((80, 80), scale), decoded(model, signals, scale, mix)) >= .99, (scale, mix)
+            wanted = decoded(model, signals, scale, mix)
+            assert close(page.picture((80, 80), scale), wanted) >= .99, (scale, mix)
         page.look(40, 40, .5)
         assert close(page.picture((80, 80), .5), decoded(model, signals, .5, .5)) >= .97
         assert page.errors == [] and len(page.requests) == 1
@@ -113,7 +114,8 @@ def test_a_lost_context_comes_back(browser, tmp_path):
 def test_a_phone(browser, tmp_path):
     "Two fingers zoom about what is between them, one moves, every button is large enough to hit."
     model = tiny()
-    signals = [signal_code(model, photo(48, at), f'a cat of a long name {at}.jpg') for at in ((60, 100), (150, 150))]
+    signals = [signal_code(model, photo(48, at), f'a cat of a long name {at}.jpg')
+               for at in ((60, 100), (150, 150))]
     how = dict(device_scale_factor=2, has_touch=True, is_mobile=True)
     with Opened(browser, page_html(model, signals), tmp_path, 390, 760, **how) as page:
         assert page.ask('document.documentElement.scrollWidth <= innerWidth')
@@ -160,5 +162,5 @@ def test_a_sound_is_the_one_that_python_decodes(browser, tmp_path):
         assert page.ask('instcomp.view.s') > before
         page.tab.locator('#stage').focus()
         page.tab.keyboard.press(' ')
-        assert page.ask('!!instcomp.playing') and page.ask('instcomp.playing.node.buffer.sampleRate') == 16_000
+        assert page.ask('instcomp.playing && instcomp.playing.node.buffer.sampleRate') == 16_000
         assert page.errors == [] and len(page.requests) == 1
