@@ -49,7 +49,8 @@ def _named(error):
 # %% ../nbs/face/cli.ipynb #40b7488a
 KNOBS = dict(train='--set train.batch to a smaller number, or size, inr.hidden, encoder.dim',
              eval='a smaller --n', sample='a smaller --n', encode='smaller files, or one at a time',
-             decode='a smaller --scale or --size', view='a smaller file', reconstruct='a smaller --scale, --size or file')
+             decode='a smaller --scale or --size', view='a smaller file',
+             reconstruct='a smaller --scale, --size or file')
 FULL = ('DefaultCPUAllocator', 'not enough memory', "can't allocate memory", 'Cannot allocate memory',
         'std::bad_alloc', 'Storage size calculation overflowed', 'integer multiplication overflow')
 
@@ -387,9 +388,9 @@ def _shown_by(file):
 
 @app.command('view')
 def view_command(
-    files: Annotated[list[Path], typer.Argument(help='a picture, a sound or codes; a second one to mix with')],
+    files: Annotated[list[Path], typer.Argument(help='a picture, a sound or codes; a second to mix with')],
     out: Annotated[Path, typer.Option('-o', '--out', help='the page; ends in .html')],
-    model: Annotated[str, typer.Option(help='a run folder or shipped weights; default: by the ending')] = None,
+    model: Annotated[str, typer.Option(help='a run folder or shipped weights; default: by the file')] = None,
     device: Device = 'auto',
     overwrite: Overwrite = False,
     limit: Limit = None,

@@ -49,8 +49,7 @@ def codec_layers(
     step=None,  # (1,) of the quantiser; None: whitened numbers
 ):              # list of layers, from register `x` (k, h, w) to `u` (n, h, w): patches
     "The decoder of a codec for one kind of code."
-    sd, V, M = codec.basis.sd, codec.basis.V, len(codec.ranks)
-    W = codec.d_in.weight
+    sd, V, W = codec.basis.sd, codec.basis.V, codec.d_in.weight
     tail = (1,)*(W.dim() - 2)
     if step is None: see, gain, skip = W, sd.mean(), V*sd
     else: see, gain, skip = W/sd.clamp(min=step).view(1, -1, *tail), step, V
@@ -74,12 +73,13 @@ def plain_code(
 @torch.no_grad()
 def field_layers(
     field,  # LocalField
-):          # dict: `layers` from `x` (2*samples - 1) to `shift`, `scale`; `place` and `points` of a point's network
+):          # dict: `layers` from `x` (2*samples - 1) to `shift`, `scale`; `place`, `points` of a point
     "The network between the samples. `ValueError` for a field of another kind."
-    if type(field) is not LocalField: raise ValueError(f'a page has no {type(field).__name__}: use LocalField')
+    if type(field) is not LocalField: raise ValueError(f'no plain form of a {type(field).__name__}')
     layers = [plain_layer('t', 'x', field.inp.weight, field.inp.bias, pad='edge')]
     for k, block in enumerate(field.blocks): layers += _block(block, 'h' if k else 't', 'h')
-    layers += [plain_layer('h', 'h' if len(field.blocks) else 't', field.fuse.weight, field.fuse.bias, add='t'),
+    last = 'h' if len(field.blocks) else 't'
+    layers += [plain_layer('h', last, field.fuse.weight, field.fuse.bias, add='t'),
                plain_layer('shift', 'h', field.head.weight, field.head.bias),
                plain_layer('scale', 'h', field.scale.weight, field.scale.bias)]
     points = [plain_layer('h', 'h', field.m1.weight, field.m1.bias, 'gelu'),
@@ -115,7 +115,7 @@ def plain_global(
 ):          # dict: `waves`, `layers`, `instance`: which of the layers the code makes
     "A composed network's decoder. `ValueError` for other modulators, encodings or functions."
     inr, ipc = model.inr, model.modulator
-    if type(ipc) is not IPC: raise ValueError(f'a page composes weights by IPC only, not by {type(ipc).__name__}')
+    if type(ipc) is not IPC: raise ValueError(f'a page composes weights by IPC, not by {type(ipc).__name__}')
     if type(inr) is not INR or inr.act is not F.relu or model.final:
         raise ValueError('a page runs networks of ReLU layers only')
     if type(inr.encoding) is not Features or inr.encoding.include_input or len(inr.encoding.freq) != 2:

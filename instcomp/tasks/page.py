@@ -9,7 +9,6 @@ __all__ = ['KINDS', 'SIDE', 'PIXELS', 'CELLS', 'STILL', 'SCRIPTS', 'alike', 'sig
 # %% ../../nbs/tasks/page.ipynb #80d4a564
 import base64
 import html
-import json
 import math
 import zlib
 from importlib.resources import files
@@ -36,7 +35,7 @@ from .registry import task_of
 def alike(
     signal,  # (3, H, W), or (sound (1, n), rate)
     first,   # another of its kind
-):           # the signal in the other's size: covering it and cut in the middle; sounds at its rate and length
+):           # the signal as large as the other: its middle; a sound as long, at the other's rate
     "A signal of the size of another."
     if isinstance(first, tuple):
         (sound, rate), (other, goal) = signal, first
@@ -137,7 +136,7 @@ def check_signals(
     signals,  # dicts of `signal_code`
 ):            # their size: [H, W], or [n]
     "`ValueError` unless one page can show them."
-    if not 1 <= len(signals) <= 2: raise ValueError(f'{len(signals)} signals: a page shows one, or a mix of two')
+    if not 1 <= len(signals) <= 2: raise ValueError(f'{len(signals)} signals: a page shows one, or two mixed')
     sizes = [signal_size(model, signal) for signal in signals]
     codes = [signal['code'] for signal in signals]
     names = ' and '.join(printable(signal['name']) for signal in signals)
@@ -214,7 +213,8 @@ def _facts(model, signals, size, blob):
     numbers = math.prod(plain_code(model, codes[0]).shape if isinstance(model, LocalGINR) else codes[0].shape)
     name = model.config.get('preset') or 'a model of its own'
     each = ' each' if len(signals) > 1 else ''
-    return f'{what} · {name} · {numbers:,} numbers{each} · {len(zlib.compress(b"".join(blob.parts), 6)):,} bytes'
+    size = len(zlib.compress(b''.join(blob.parts), 6))
+    return f'{what} · {name} · {numbers:,} numbers{each} · {size:,} bytes'
 
 def _about(model, signals, size, blob):
     "The description that the scripts read."
@@ -242,8 +242,8 @@ def page_html(
     about = _about(model, signals, size, blob)
     title = printable(title or ' and '.join(signal['name'] for signal in signals))
     text = dict(title=html.escape(title), facts=html.escape(_facts(model, signals, size, blob)),
-                still=''.join(f'<img class="still" alt="" src="{still(model, signal, size)}"{" hidden"*(k > 0)}>'
-                              for k, signal in enumerate(signals)),
+                still=''.join(f'<img class="still" alt="" src="{still(model, s, size)}"{" hidden"*(k > 0)}>'
+                              for k, s in enumerate(signals)),
                 style=web_file('style.css'), about=json_text(about).replace('<', '\\u003c'), data=blob.text(),
                 script='\n'.join(map(web_file, SCRIPTS)))
     head, *parts = web_file('page.html').split('{{')
@@ -257,8 +257,8 @@ def show_page(
 ):               # what a notebook shows
     "A page inside a notebook."
     from IPython.display import HTML
-    frame = f'<div><iframe srcdoc="{html.escape(page)}" style="width: 100%; height: {height}px; border: 0"></iframe></div>'
-    return HTML(frame)
+    look = f'width: 100%; height: {height}px; border: 0'
+    return HTML(f'<div><iframe srcdoc="{html.escape(page)}" style="{look}"></iframe></div>')
 
 # %% ../../nbs/tasks/page.ipynb #28335c2d
 def view_files(

@@ -119,6 +119,8 @@ class Engine {
     for (const frame of [thing.frame, ...(thing.frames || new Map()).values()]) if (frame) this.gl.deleteFramebuffer(frame);
     this.gl.deleteTexture(thing.texture);
   }
+  // Wait until all that was asked for is drawn. Of the ways to do so only reading a pixel is prompt everywhere.
+  finish() { this.tick = this.tick || this.texture(1, 1, this.gl.RGBA8); this.read(this.target(this.tick), 0, 0, 1, 1); }
   read(target, x, y, w, h, floats = false) {
     const gl = this.gl, out = floats ? new Float32Array(w*h*4) : new Uint8Array(w*h*4);
     gl.bindFramebuffer(gl.FRAMEBUFFER, target);
@@ -195,11 +197,10 @@ function* slices(first, count, each, f) {        // rows, as many at a time as f
 }
 
 class Worker {                                   // runs one job at a time, piece by piece, and lets events in between
-  constructor(engine, between) { Object.assign(this, {engine, between, job: null, turn: 0}); }
+  constructor(engine, between) { Object.assign(this, {engine, between, job: null, busy: false}); }
   start(job) { this.job = job; if (!this.busy) this.step(); }
-  get idle() { return !this.job && !this.busy; }
   step() {
-    const {gl} = this.engine, began = performance.now();
+    const began = performance.now();
     let cost = 0;
     while (this.job && cost < speed.piece) {
       const {done, value} = this.job.next();
@@ -207,23 +208,13 @@ class Worker {                                   // runs one job at a time, piec
     }
     if (!cost) { this.busy = false; this.between(true); return; }
     this.busy = true;
-    const sync = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
-    gl.flush();
-    const wait = () => {
-      if (!gl.isContextLost()) {
-        const state = gl.clientWaitSync(sync, 0, 0);
-        if (state === gl.TIMEOUT_EXPIRED) return later(wait);
-        gl.deleteSync(sync);
-        const took = performance.now() - began, times = Math.max(.6, Math.min(2, speed.slice/took));
-        if (!speed.fresh && (times < 1 || cost > .7*speed.piece)) speed.piece = Math.max(1.6e7, Math.min(1e11, speed.piece*times));
-        speed.fresh = false;                     // a piece that had to translate a program or to wait for a frame says nothing
-      }
-      if (this.between(false)) speed.fresh = true;
-      this.step();
-    };
-    later(wait);
+    this.engine.finish();
+    const took = performance.now() - began, times = Math.max(.6, Math.min(2, speed.slice/took));
+    if (!speed.fresh && (times < 1 || cost > .7*speed.piece)) speed.piece = Math.max(1.6e7, Math.min(1e11, speed.piece*times));
+    speed.fresh = this.between(false);           // a piece that had to translate a program or to wait for a frame says nothing
+    later(() => { if (!this.engine.gl.isContextLost()) this.step(); });
   }
 }
 const channel = new MessageChannel(), waiting = [];
 channel.port1.onmessage = () => waiting.shift()();
-function later(f) { waiting.push(f); setTimeout(() => channel.port2.postMessage(0), 1); }
+function later(f) { waiting.push(f); channel.port2.postMessage(0); }   // after the events that wait

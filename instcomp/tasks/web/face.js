@@ -98,17 +98,18 @@ async function open() {
   dress();
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', dress);
   for (const img of images) img.hidden = true;
-  for (const [k, name] of (sound ? ['curve', 'steps'] : ['nothing', 'nearest', 'bicubic']).entries()) $('compare').add(new Option(name, k));
-  if (sound) { $('compare').parentNode.firstChild.data = 'between '; $('play').hidden = false; document.querySelector('[data-do=one]').hidden = true; }
+  for (const [k, name] of (sound ? ['curve', 'steps'] : ['network', 'nearest', 'bicubic']).entries()) $('compare').add(new Option(name, k));
+  if (sound) { $('word').textContent = 'between'; $('play').hidden = false; document.querySelector('[data-do=one]').hidden = true; }
   if (about.codes.length > 1) { $('mixer').hidden = false; $('from').textContent = about.names[0]; $('to').textContent = about.names[1]; }
   const flip = id => { $(id).hidden = !$(id).hidden; if (id === 'code') paintCode(show); }, deeds = {in: () => show.zoom(1.5), out: () => show.zoom(1/1.5),
     fit: () => show.fit(), one: () => show.zoom(1/show.view.s), code: () => flip('code'), help: () => flip('help'), play: () => show.play()};
   document.addEventListener('click', event => { const act = event.target.closest('[data-do]'); if (act) { deeds[act.dataset.do](); show.refresh(event); } });
   $('compare').addEventListener('change', event => { show.setCompare(+event.target.value); canvas.focus(); });
   $('mix').addEventListener('input', event => { show.setMix(+event.target.value); show.refresh(event); changed(); });
-  const keys = {'drag, arrows': 'move', 'wheel, pinch, + −': 'zoom', 'double click': 'twice as large', 0: 'all of it', ...(sound ? {space: 'play what is in sight', c: 'curve or steps'}
-    : {1: 'one sample a pixel', c: 'nearest, bicubic beside it', '[ ]': 'move the line'}), ...(about.codes.length > 1 ? {m: 'the one, both, the other'} : {}), k: 'the code as a picture', '?': 'this list'};
-  $('keys').append(...Object.entries(keys).flatMap(([key, what]) => ['dt', 'dd'].map((kind, k) => Object.assign(document.createElement(kind), {textContent: k ? what : key}))));
+  const keys = [['drag, arrows', 'move'], ['wheel, pinch, + −', 'zoom'], ['double click', 'twice as large'], ['0', 'all of it'],
+    ...(sound ? [['space', 'play what is in sight'], ['c', 'curve or steps']] : [['1', 'one sample a pixel'], ['c', 'nearest, bicubic beside it'], ['[ ]', 'move the line']]),
+    ...(about.codes.length > 1 ? [['m', 'the one, both, the other']] : []), ['k', 'the code as a picture'], ['?', 'this list']];
+  $('keys').append(...keys.flatMap(([key, what]) => ['dt', 'dd'].map((kind, k) => Object.assign(document.createElement(kind), {textContent: k ? what : key}))));
   document.addEventListener('keydown', event => {
     if (event.ctrlKey || event.metaKey || event.altKey || /SELECT|INPUT/.test(event.target.tagName)) return;
     if (event.key === ' ' && event.target.tagName === 'BUTTON') return;

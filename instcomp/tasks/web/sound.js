@@ -53,7 +53,7 @@ class Sound {
     this.setMix(this.mix);
   }
   setMix(a) { this.mix = a; this.settled = false; if (this.worker.job) this.worker.job.return(); this.worker.start(this.model.prepare(a)); }
-  shown(done) { this.levels = null; this.refresh(); if (done) { this.settled = performance.now(); this.changed(); } }
+  shown(done) { this.levels = null; this.refresh(); if (done) { this.settled = performance.now(); this.changed(); } return false; }
   resize() {
     const {canvas} = this, ratio = window.devicePixelRatio || 1, first = !this.sized;
     canvas.width = Math.max(1, Math.round(canvas.clientWidth*ratio)); canvas.height = Math.max(1, Math.round(canvas.clientHeight*ratio));
