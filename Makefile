@@ -17,7 +17,7 @@ NOTEBOOKS = $(sort $(wildcard nbs/*.ipynb nbs/*/*.ipynb))
 
 FUZZ    ?= 100000
 
-.PHONY: help demo test lab docs bench lint fuzz
+.PHONY: help demo test lab docs bench lint fuzz browser
 help:                ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 10
 
@@ -42,6 +42,9 @@ bench: $(READY)      ## re-measure the figures kept in benchmarks/claims
 
 fuzz: $(READY)       ## hours: FUZZ=100000 broken inputs of every kind, figures into benchmarks/claims/trust.json
 	$(PY) tests/fuzz/harness.py all $(FUZZ)
+
+browser: $(READY)    ## pages and three notebooks in Chromium (set CHROMIUM, or have one of Debian's or playwright's)
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/browser -m 'slow or not slow' --durations=10 -q
 
 lint: $(READY)       ## ruff on library, notebooks and tests
 	$(PY) -m ruff check .

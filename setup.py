@@ -59,7 +59,8 @@ setup(
     entry_points={'console_scripts': cfg['console_scripts'].split('\n')},
     packages=list(packages),
     package_dir=packages,
-    package_data={cfg['lib_name']: ['py.typed'], **{name: files for name, (_, files) in along.items()}},
+    package_data={cfg['lib_name']: ['py.typed'], cfg['lib_name'] + '.tasks': ['web/*'],
+                  **{name: files for name, (_, files) in along.items()}},
     include_package_data=False,
     zip_safe=False,
     classifiers=[

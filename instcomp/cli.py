@@ -49,7 +49,7 @@ def _stop(line, code=2):
 # %% ../nbs/face/cli.ipynb #40b7488a
 KNOBS = dict(train='--set train.batch to a smaller number, or size, inr.hidden, encoder.dim',
              eval='a smaller --n', sample='a smaller --n', encode='smaller files, or one at a time',
-             decode='a smaller --scale or --size', search='smaller files',
+             decode='a smaller --scale or --size', search='smaller files', view='a smaller file',
              reconstruct='a smaller --scale, --size or file',
              fit='--set size to a smaller number, or inr.hidden')
 FULL = ('DefaultCPUAllocator', 'not enough memory', "can't allocate memory", 'Cannot allocate memory',
@@ -114,8 +114,8 @@ def main(
         return _stop(system_words(error) if isinstance(error, OSError) else error)
 
 # %% ../nbs/face/cli.ipynb #c01e79f0
-PANELS = dict(train='Learn', fit='Learn', encode='Use', decode='Use', reconstruct='Use', sample='Use',
-              eval='Look', presets='Look', data='Look', version='Look')
+PANELS = dict(train='Learn', fit='Learn', encode='Use', decode='Use', reconstruct='Use', search='Use', sample='Use',
+              view='Look', eval='Look', presets='Look', data='Look', notebooks='Look', version='Look')
 EXAMPLES = dict(
     instcomp=['fit photo.jpg', 'reconstruct runs/photo -o large.png --scale 4',
               'reconstruct photo.jpg -o large.png --scale 2', 'train image-ipc-tiny --data photos'],
@@ -124,12 +124,15 @@ EXAMPLES = dict(
     fit=['fit photo.jpg', 'fit song.wav -o runs/song --steps 5000', 'fit bunny.ply --set inr.hidden=256',
          'fit photo.jpg --preset fit-picture-fourier', 'fit lego/transforms.json --resume'],
     eval=['eval photos-ipc', 'eval runs/mine --data my/pictures --json', 'eval runs/photo'],
-    encode=['encode my/pictures -o codes.safetensors', 'encode a.png --quality 50 -o a.safetensors'],
+    encode=['encode my/pictures -o codes.safetensors', 'encode a.png --quality 50 -o a.safetensors',
+            'encode archives/*.tar -o codes/'],
     decode=['decode codes.safetensors -o out', 'decode codes.safetensors -o out --scale 2.5'],
     reconstruct=['reconstruct photo.jpg -o large.png --scale 4',
                  'reconstruct photo.jpg -o wall.png --size 3840x2160',
                  'reconstruct car/transforms.json -o turn.gif',
                  'reconstruct runs/bunny -o bunny.ply --resolution 256'],
+    view=['view photo.jpg -o page.html', 'view a.jpg b.jpg -o mixed.html', 'view codes.safetensors -o page.html'],
+    search=['search codes/ photo.jpg --n 10'], notebooks=['notebooks my-course'],
     sample=['sample inrgan-tiny -o sheet.png --n 64'],
     presets=['presets', 'presets image-ipc-tiny --explain', 'presets fit-picture --json'],
     data=['data list', 'data get celeba', 'data path objects'], version=['version'])
@@ -517,8 +520,34 @@ def decode_command(
             task.write(signal, beside/name)
     _result(as_json, out=str(out), model=str(model), files=[str(out/name) for name in names])
 
+# %% ../nbs/face/cli.ipynb #71e3a9c2
+def _shown_by(file):
+    "The model that shows a file: the maker of codes, of signals the one that fills in what lies between."
+    from instcomp.tasks.registry import weights_for
+    return _maker(file) if file.suffix == '.safetensors' else weights_for(file, 2)
+
+@app.command('view', **_about('view'))
+def view_command(
+    files: Annotated[list[Path], typer.Argument(help='a picture, a sound or codes; a second to mix with')],
+    out: Annotated[Path, typer.Option('-o', '--out', help='the page; ends in .html')],
+    model: Annotated[str, typer.Option(help='a run folder or shipped weights; default: by the file')] = None,
+    device: Device = 'auto',
+    overwrite: Overwrite = False,
+    limit: Limit = None,
+):
+    "One web page that evaluates the decoder at any zoom: open it in a browser, it asks nobody for anything."
+    from instcomp.experiments.builder import find, load
+    from instcomp.tasks.page import page_html, view_files
+    path, model = place(out, ('.html',)), model or _shown_by(files[0])
+    home = find(model)
+    spare(path, [*files, *_weights(home)], overwrite)
+    net = load(model, device)
+    signals, n = view_files(net, files, home)
+    put(path.parent, {path.name: page_html(net, signals).encode()})
+    if n > len(signals): _stop(f'{n} signals given, the first {len(signals)} are on the page')
+
 # %% ../nbs/face/cli.ipynb #5a1c0e16
-@app.command('search')
+@app.command('search', **_about('search'))
 def search_command(
     codes: Codes,
     files: Annotated[list[Path], typer.Argument(help='pictures or sounds that are asked about')],
@@ -638,7 +667,7 @@ def presets_command(
         print(f'{one:41} {r["data"]:11} {size:>13} {steps:>9} steps  {r["note"]}'.rstrip())
 
 # %% ../nbs/face/cli.ipynb #c0a5e020
-@app.command('notebooks')
+@app.command('notebooks', **_about('notebooks'))
 def notebooks_command(folder: Annotated[Path, typer.Argument(help='a new folder')]):
     "The course, to run and change: every notebook with its pictures, copied into a new folder."
     from instcomp.course import copy_course
