@@ -2,32 +2,36 @@
 
     python benchmarks/quality.py                     goes on where benchmarks/quality.json ends
     python benchmarks/quality.py --task images       one of: images, sounds, views
-    python benchmarks/quality.py --claims            only: benchmarks/claims/quality.json from the table
+    python benchmarks/quality.py --claims            runs nothing: claims/quality.json anew from the table
 
-All methods of a task see the same signals and answer for the same held-out ones; a row is a tiny preset, or one
-made of it. Time is *processor time of one thread*, drawing of batches and checkpoints included, scoring left
-out: on a machine that others use, too, the wall clock would tell their story. A training has as many steps as
-fit into its time at the least time that a step of it took; the learning rate ends at zero there. PCA is fitted
-to 1, 4, 16 … batches: each point is a fit of its own, with the drawing. Nothing is chosen on what is scored.
+All methods of a task see the same signals and answer for the same held-out ones; a row is a tiny preset, or
+made of one. Time is *processor time of one thread*, drawing of batches and checkpoints included, scoring left
+out: on a machine that others use, the wall clock would tell their story. A training has as many steps as fit
+into its time at the least time that a step of it took; the learning rate ends at zero there. PCA is fitted to
+1, 4, 16 ... batches: each point is a fit of its own, with the drawing. Nothing is chosen on what is scored.
 
 May be killed at any time: runs lie in --runs and are resumed, what is in the table is not run again.
 """
 import argparse
 import json
 import statistics
+import sys
 import time
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from origin import commit
 
 from instcomp.data.batches import Batches, Crops, photos
+from instcomp.data.datasets import evaluation_images
 from instcomp.experiments.ablations import override
 from instcomp.experiments.builder import build, resolve
 from instcomp.experiments.catalog import row
 from instcomp.experiments.local import local_row
-from instcomp.files import put, write
+from instcomp.files import put
 from instcomp.models.local import LocalCodec
 from instcomp.tasks.audio import source as clips
 from instcomp.tasks.image import ImageTask
@@ -45,7 +49,8 @@ FEW = [4**k for k in range(6)]
 BATCHES = dict(pca=FEW, pca_eighth=FEW, pca_whole=[16, 64, 256, 1024])
 
 # As many numbers for a picture as IPC's code has: 2,048 of 3,072 values.
-LOCAL = local_row('image', 'photos', 32, dict(batch=12, lr=2e-3, ema=.99), dict(width=48, blocks=2, ranks=[128]))
+LOCAL = local_row('image', 'photos', 32, dict(batch=12, lr=2e-3, ema=.99),
+                  dict(width=48, blocks=2, ranks=[128]))
 SOUND = override(row('audio-local-tiny'), dict(size=512))
 FLAT = dict(width=8, blocks=1)                           # PCA: networks that stay at zero, as they start
 METHODS = {  # task: method: (its name, its row)
@@ -56,7 +61,8 @@ METHODS = {  # task: method: (its name, its row)
         'cavia':        ('CAVIA, code of IPC', row('image-ipc-cavia-tiny')),
         'local':        ('local', LOCAL),
         'pca':          ('PCA of 8 x 8 patches', override(LOCAL, dict(encoder=FLAT))),
-        'pca_eighth':   ('PCA, an eighth of the numbers', override(LOCAL, dict(encoder=FLAT | dict(ranks=[16])))),
+        'pca_eighth':   ('PCA, an eighth of the numbers', override(LOCAL, dict(
+                            encoder=FLAT | dict(ranks=[16])))),
         'pca_whole':    ('PCA of whole pictures', override(LOCAL, dict(encoder=FLAT))),        # see `fitted`
     },
     'sounds': {
@@ -138,7 +144,8 @@ def trained(config, steps, held_out, out):
 
     try: train(model, config, drawn, out, score, out.exists(), 'cpu', 'fp32', bar=False)
     except Stopped:                                   # saved between two scores
-        put(out, {'busy.jsonl': json.dumps(dict(read_state(out/'state'/'state.json'), busy=clock.read())).encode()})
+        last = dict(step=read_state(out/'state'/'state.json')['step'], busy=clock.read())
+        put(out, {'busy.jsonl': json.dumps(last).encode()})
         raise
     log = [json.loads(line) for line in (out/'metrics.jsonl').read_text('utf-8').splitlines()]
     return dict(steps=steps, curve=[[round(line['busy'], 3), round(line['psnr'], 3)] for line in log]), model
@@ -159,6 +166,13 @@ def fitted(config, counts, held_out, whole):
         curve.append([round(clock.read(), 3), round(value, 3)])
         clock.began += clock.read() - begun           # the next one need not fit this one
     return dict(batches=counts, curve=curve), model
+
+
+def warm_up():
+    "What torch loads at a process's first steps belongs to no method."
+    config = override(METHODS['images']['cavia'][1], dict(train=dict(steps=2, every=1)))
+    with TemporaryDirectory() as home:
+        trained(config, 2, evaluation_images('photos', config['size'], 2), Path(home)/'run')
 
 
 def cell(task, method, seed, ms, home):
@@ -239,11 +253,13 @@ def main():
     a = p.parse_args()
     torch.set_num_threads(1)
     table = Table(a.out)
-    if a.claims: return write(HERE/'claims', {'quality.json': json.dumps(claims(table.kept), indent=1).encode()})
+    if a.claims: return table.write()
     if a.seconds: SECONDS.update(dict.fromkeys(SECONDS, a.seconds))
     a.runs.mkdir(exist_ok=True)
-    for seed in SEEDS:
-        for task in [a.task] if a.task else METHODS:
+    warm_up()
+    try:
+        for seed, task in product(SEEDS, [a.task] if a.task else METHODS):
             for method in METHODS[task]: table.run(task, method, seed, a.runs)
+    except Stopped as stopped: sys.exit(str(stopped))
 
 if __name__ == '__main__': main()
