@@ -3,6 +3,7 @@
     python benchmarks/quality.py                     goes on where benchmarks/quality.json ends
     python benchmarks/quality.py --task images       one of: images, sounds, views
     python benchmarks/quality.py --claims            runs nothing: claims/quality.json anew from the table
+    python benchmarks/quality.py --charts FOLDER     runs nothing: one chart a task, from the table
 
 All methods of a task see the same signals and answer for the same held-out ones; a row is a tiny preset, or
 made of one. Time is *processor time of one thread*, drawing of batches and checkpoints included, scoring left
@@ -27,6 +28,7 @@ from origin import commit
 
 from instcomp.data.batches import Batches, Crops, photos
 from instcomp.data.datasets import evaluation_images
+from instcomp.evaluation.plot import save, spread
 from instcomp.experiments.ablations import override
 from instcomp.experiments.builder import build, resolve
 from instcomp.experiments.catalog import row
@@ -212,6 +214,15 @@ def claims(table):
     return out
 
 
+def charts(table, folder):
+    "One picture a task: median and range over the seeds -> the files."
+    for task, rows in table['tasks'].items():
+        runs = {table['names'][task][method]: [cell['curve'] for cell in cells.values()]
+                for method, cells in rows.items()}
+        figure = spread(runs, 'processor seconds of one thread', 'held-out PSNR in dB', title=task)
+        print(save(figure, folder/f'quality_{task}.png'))
+
+
 class Table:
     "benchmarks/quality.json, written whole after each run."
     def __init__(self, path):
@@ -249,10 +260,12 @@ def main():
     p.add_argument('--runs', type=Path, default=HERE.parent/'runs')
     p.add_argument('--out', type=Path, default=HERE/'quality.json')
     p.add_argument('--seconds', type=float, help='for each training, to look')
+    p.add_argument('--charts', type=Path, metavar='FOLDER', help='draw what is there, run nothing')
     p.add_argument('--claims', action='store_true', help='write the claims of what is there, run nothing')
     a = p.parse_args()
     torch.set_num_threads(1)
     table = Table(a.out)
+    if a.charts: return charts(table.kept, a.charts)
     if a.claims: return table.write()
     if a.seconds: SECONDS.update(dict.fromkeys(SECONDS, a.seconds))
     a.runs.mkdir(exist_ok=True)
