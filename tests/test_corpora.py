@@ -283,8 +283,9 @@ def test_a_picture_finds_itself_first(model, here, capsys, monkeypatch):
     monkeypatch.setattr(builder, 'load', cache(builder.load))
     for out in ('codes/', 'one.safetensors'):
         words = ['--model', model, '--device', 'cpu']
-        assert call(['encode', 'some', '-o', out, *words], capsys)[0] == 0
         asked = ['some/00.png', 'some/deep/07.png']
+        files = [*asked, 'some/03.png', 'some/deep/01.png']
+        assert call(['encode', *files, '-o', out, *words], capsys)[0] == 0
         code, said, _ = call(['search', out, *asked, '--n', 3, '--json', *words], capsys)
         found = json.loads(said)
         assert code == 0 and [*found] == asked
