@@ -1,4 +1,4 @@
-"Corpora: a killed run goes on to the same bytes, processes share without overlap, tars hold what folders hold."
+"Corpora: a killed run goes on to the same bytes, processes do not overlap, tars hold what folders hold."
 import json
 import os
 import shutil
@@ -61,7 +61,8 @@ def home(tmp_path_factory):
 @pytest.fixture
 def here(home, tmp_path, monkeypatch):
     "A working folder where all that is linked."
-    for name in ('run', 'other', 'some', 'some.tar', 'list.txt', 'known'): os.symlink(home/name, tmp_path/name)
+    for name in ('run', 'other', 'some', 'some.tar', 'list.txt', 'known'):
+        os.symlink(home/name, tmp_path/name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -84,7 +85,8 @@ def contents(folder):
 
 def numbers(codes):
     "Of each signal the numbers of its code, by what stands behind the first part of its key."
-    return {key.partition('/')[2]: [t.tolist() for t in parts(code)] for key, (code, _) in zip(codes.keys, codes)}
+    pairs = zip(codes.keys, codes)
+    return {key.partition('/')[2]: [t.tolist() for t in parts(code)] for key, (code, _) in pairs}
 
 
 # ---- the folder
@@ -181,7 +183,8 @@ def test_other_weights_of_the_same_name(here, capsys):
 def test_a_folder_of_others_is_left_alone(here, capsys):
     (here/'mine').mkdir()
     (here/'mine/codes-00000.safetensors').write_text('mine')
-    for more in ([], ['--model', 'other']): refused(['encode', 'some', *TO, '-o', 'mine', *more], capsys, 'mine')
+    for more in ([], ['--model', 'other']):
+        refused(['encode', 'some', *TO, '-o', 'mine', *more], capsys, 'mine')
     assert contents(here/'mine') == {'codes-00000.safetensors': b'mine'}
     refused(['encode', 'some', *TO, '-o', 'no/where/'], capsys, 'no such folder')
 
@@ -204,9 +207,10 @@ def test_two_processes_share_without_overlap(here, capsys):
     "They go on where one was killed, and write what one writes."
     killed(['encode', 'some', *TO], 6, (Task, 'encode_file'))
     (here/'rank.py').write_text(RANK)
-    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2', 'rank.py']
+    words = ['-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2', 'rank.py']
+    words = [sys.executable, *words, 'encode', 'some', *TO]
     env = os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS=str(torch.get_num_threads()))
-    done = subprocess.run([*torchrun, 'encode', 'some', *TO], cwd=here, env=env, capture_output=True, text=True)
+    done = subprocess.run(words, cwd=here, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stderr.count(f'{N - 2} of {N} files encoded') == 1, 'one speaks'
     logs = [set((here/f'rank{r}.txt').read_text().split()) for r in (0, 1)]
@@ -279,8 +283,9 @@ def test_a_picture_finds_itself_first(model, here, capsys, monkeypatch):
     monkeypatch.setattr(builder, 'load', cache(builder.load))
     for out in ('codes/', 'one.safetensors'):
         words = ['--model', model, '--device', 'cpu']
-        assert call(['encode', 'some', '-o', out, *words], capsys)[0] == 0
         asked = ['some/00.png', 'some/deep/07.png']
+        files = [*asked, 'some/03.png', 'some/deep/01.png']
+        assert call(['encode', *files, '-o', out, *words], capsys)[0] == 0
         code, said, _ = call(['search', out, *asked, '--n', 3, '--json', *words], capsys)
         found = json.loads(said)
         assert code == 0 and [*found] == asked
