@@ -178,7 +178,7 @@ def train_command(
         raise typer.Exit(_stop(error, code) if first else code) from error
     except FloatingPointError as error: raise typer.Exit(_stop(error, 1) if first else 1) from error
     except ChildProcessError as error:
-        if threading.current_thread() is threading.main_thread(): deaf()     # torchrun now ends all: said below
+        if threading.current_thread() is threading.main_thread(): deaf()     # torchrun ends all of us now
         raise typer.Exit(_stop(error, 1) if getattr(error, 'speaks', True) else 1) from error
     name, seconds = next((n for n in ('psnr', 'swd') if n in last), 'loss'), last.get('seconds', 0)
     said = dict(psnr='held-out PSNR {:.2f} dB', swd='held-out distance (swd) {:.1f}', loss='loss {:.3g}')
