@@ -14,7 +14,8 @@ ROOMS = {
              'code_files'],
     'training': ['loop', 'device', 'checkpoint', 'trainer'],
     'tasks': ['base', 'local', 'image', 'audio', 'views', 'gan', 'registry'],
-    'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'catalog', 'gan', 'builder', 'run'],
+    'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'catalog', 'gan', 'hub', 'builder',
+                    'run'],
     'door': ['cli'],
 }
 TOP = ('', 'door')                                # what stands before the rooms, and what behind them
