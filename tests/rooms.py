@@ -14,8 +14,8 @@ ROOMS = {
              'code_files', 'archives', 'code_folders'],
     'training': ['loop', 'device', 'checkpoint', 'trainer'],
     'tasks': ['base', 'local', 'image', 'audio', 'views', 'single', 'gan', 'registry', 'page'],
-    'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'fit', 'catalog', 'gan', 'builder',
-                    'run', 'corpora'],
+    'experiments': ['ablations', 'image', 'audio', 'views', 'local', 'fit', 'catalog', 'gan', 'hub',
+                    'builder', 'run', 'corpora'],
     'door': ['cli'],
 }
 TOP = ('', 'door')                                # what stands before the rooms, and what behind them

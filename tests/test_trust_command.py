@@ -354,7 +354,7 @@ def parameters():
 GOOD = dict(preset='image-ipc-tiny', run='run', files='a.png', codes='a.png', file='a.png', out='out/new',
             name='image-ipc-tiny', model='run', device='cpu', n='2', seed='1', steps='1', refine='1',
             scale='2', size='8x8', quality='50', precision='fp32', workers='1', change='train.lr=0.1',
-            limit='pixels=9', data='photos')
+            limit='pixels=9', data='photos', repo='me/name', license='cc0-1.0')
 STRANGE = ['', ' ', '\0', '-1', '1.5', 'nan', 'inf', '1e400', '9'*5000, 'ö\n', '/dev/null', '/nowhere/x',
            'a.png/x', '..', '[', '{"a":'*9999, '=', 'x=', 'run', '0x0', '0', '-', '--', 'cuda:99', 'tpu']
 
@@ -396,7 +396,8 @@ def test_wrong_commands(here, capsys, monkeypatch):
     """
     class Worked(Exception): pass
     def work(*a, **how): raise Worked
-    for place in ('experiments.run.train', 'experiments.builder.load', 'data.datasets.download'):
+    works = ['experiments.run.train', 'experiments.builder.load', 'experiments.hub.push']
+    for place in [*works, 'data.datasets.download']:
         monkeypatch.setattr(f'instcomp.{place}', work)
     monkeypatch.setenv('INSTCOMP_DATA', str(here/'sets'))
     (here/'none').mkdir()

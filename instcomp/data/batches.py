@@ -60,7 +60,7 @@ def part_of(source, n, size, rng, items=None, mine=ALL):
     if mine == ALL: return source.batch(n, size, rng, items)
     if not getattr(source, 'sliced', False): return rows(source.batch(n, size, rng, items), mine)
     if range(n)[mine]: return source.batch(n, size, rng, items, mine)
-    return rows(source.batch(n, size, rng, items, slice(1)), slice(0))       # of none the shape, and all draws
+    return rows(source.batch(n, size, rng, items, slice(1)), slice(0))      # of none the shape, and all draws
 
 # %% ../../nbs/data/batches.ipynb #98c91e6e
 MOVES = ((1, lambda c: c.flip(-1)), (2, lambda c: c.flip(-2)), (4, lambda c: c.transpose(-1, -2)))

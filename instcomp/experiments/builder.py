@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 import instcomp
 from .catalog import presets, row
+from .hub import fetched, is_hub
 from ..fields.inr import INR
 from ..fields.siren import siren
 from ..models.meta import optimise
@@ -144,9 +145,10 @@ def shipped(
 
 # %% ../../nbs/experiments/builder.ipynb #bfb07c7c
 def find(
-    name,  # a run folder, or the name of shipped weights
+    name,  # a run folder, the name of shipped weights, or 'hf://org/name' for one to be fetched
 ):         # its folder
     "Where a trained model lies. `ValueError` or `FileNotFoundError` that says what there is."
+    if is_hub(name): return fetched(str(name))
     if (Path(name)/'config.json').is_file(): return Path(name)
     there = shipped()
     if str(name) in there: return there[str(name)]
@@ -164,7 +166,7 @@ def read_config(
 
 # %% ../../nbs/experiments/builder.ipynb #0a0cac7b
 def load(
-    name,         # a run folder, or the name of shipped weights such as 'photos-ipc'
+    name,         # a run folder, shipped weights such as 'photos-ipc', or 'hf://org/name', '…@revision'
     device=None,  # 'cpu', 'cuda'; None: the best there is
 ):                # model in evaluation mode, weights frozen (`requires_grad_(True)` to train on)
     "A trained model, ready for use. `ValueError`, `FileNotFoundError` in one line."

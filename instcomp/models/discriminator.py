@@ -115,7 +115,7 @@ class GAN(nn.Module):
         images, label = batch if isinstance(batch, (tuple, list)) else (batch, None)
         n = len(images)*share[1]
         z = torch.randn(n, self.G.dim, generator=generator, device=images.device)
-        z = z[group_share(n, self.D.group, share)]
+        z = z[group_share(n, getattr(self.D, 'group', 1), share)]
         fake, lazy = self.G(z, label=label), bool(self.turn % self.every == 0)
         real = (images*2 - 1).requires_grad_(lazy)
         self.turn += 1
