@@ -56,14 +56,15 @@ def test_the_page_shows_what_python_decodes_and_asks_nobody(browser, tmp_path):
 def test_shipped_models_alone_and_mixed(browser, tmp_path, name):
     model = load(name, 'cpu')
     signals = [signal_code(model, photo(80, at), f'cat{at}') for at in ((60, 100), (150, 150))]
-    with Opened(browser, page_html(model, signals), tmp_path, 340, 460) as page:
-        for scale, mix in [(4, 0), (1, 0), (3, .5)]:
+    with Opened(browser, page_html(model, signals), tmp_path, 300, 480) as page:
+        for scale, mix in [(3, 0), (1, 0), (2, .5)]:
             page.ask(f'instcomp.setMix({mix})')
             page.look(40, 40, scale)
             wanted = decoded(model, signals, scale, mix)
             assert close(page.picture((80, 80), scale), wanted) >= .99, (scale, mix)
-        page.look(40, 40, .5)
-        assert close(page.picture((80, 80), .5), decoded(model, signals, .5, .5)) >= .97
+        page.look(40, 40, .5)                            # tasks.image reduces tiles by another filter: close
+        least = .99 if hasattr(model, 'codec') else .9
+        assert close(page.picture((80, 80), .5), decoded(model, signals, .5, .5)) >= least
         assert page.errors == [] and len(page.requests) == 1
 
 

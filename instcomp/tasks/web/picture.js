@@ -136,7 +136,7 @@ class Picture {
     if (this.lost) return;
     const due = done || performance.now() - this.last > 250;
     if (due) this.present();
-    if (done) { this.settled = performance.now(); this.changed(); }
+    if (done && !this.asked) { this.settled = performance.now(); this.changed(); }       // no other view was asked for
     return due;
   }
   time(began) {                                  // from an event to the picture that answers it, in milliseconds
