@@ -33,7 +33,7 @@ def softmax_attention(q, k, v): return (q @ k.mT/q.shape[-1]**.5).softmax(-1) @ 
 @pytest.mark.parametrize('B, H, R, T, d', [(2, 3, 40, 56, 32), (1, 1, 5, 5, 8), (1, 2, 700, 800, 16)])
 def test_every_road_is_attention(road, dtype, tolerance, B, H, R, T, d):
     g = torch.Generator().manual_seed(0)
-    made = [torch.randn(B, n, H, d, generator=g).transpose(1, 2).to(dtype) for n in (R, T, T)]  # as a block has
+    made = [torch.randn(B, n, H, d, generator=g).transpose(1, 2).to(dtype) for n in (R, T, T)]
     wanted = gradients(softmax_attention, [t.double() for t in made])
     with taking(road): found = gradients(attention, made)
     assert max(far(a, b) for a, b in zip(found, wanted)) < tolerance
@@ -47,7 +47,8 @@ def test_by_heads_is_differentiable_twice():
             first = torch.autograd.grad(road(*leaves).square().sum(), leaves, create_graph=True)
             return torch.cat([t.flatten() for t in first])
         return gradients(f, made)
-    for found, wanted in zip(slope(by_heads), slope(softmax_attention)): torch.testing.assert_close(found, wanted)
+    both = zip(slope(by_heads), slope(softmax_attention))
+    for found, wanted in both: torch.testing.assert_close(found, wanted)
 
 
 def test_the_rule_and_its_bound():
