@@ -34,6 +34,7 @@ from instcomp.fields.coords import grid
 from instcomp.geometry.camera import pinhole
 from instcomp.models.attention import ROADS
 from instcomp.models.discriminator import build_gan
+from instcomp.models.local import decode_windows, encode_windows
 from instcomp.training.device import Way, device_of, going, precisions_of
 from instcomp.training.trainer import optimizer, train_settings
 
@@ -115,9 +116,11 @@ def views(names, device):
 
 
 def local(names, device):
-    model = build(names['local'], device).eval()
-    signal = images(model, 16).to(device)
-    return without_gradients(lambda: model.encode(signal), device)
+    model, side = build(names['local'], device).eval(), 512 if names is PAPER else 64
+    picture = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    def enlarged():
+        for _ in decode_windows(model, encode_windows(model, picture), (2*side, 2*side)): pass
+    return without_gradients(enlarged, device)
 
 
 def gan(names, device):
@@ -133,7 +136,8 @@ SAYS = dict(step='training step, CelebA 178 x 178, batch 4', predict='prediction
             encode='encoding 16 pictures, 178 x 178', decode='decoding 4096 x 4096 from one code',
             cavia='training step of CAVIA, two inner steps, batch 4',
             views='training step of views, 4 x 128 rays',
-            local='encoding 16 pictures by local codes', gan='training step of INR-GAN (tiny), 16 pictures')
+            local='local codes: 512 x 512 pixels encoded, decoded at 1024 x 1024',
+            gan='training step of INR-GAN (tiny), 16 pictures')
 
 
 def clocked(job, device, runs):
@@ -183,7 +187,7 @@ def measure(name, names, device, runs, limits):
     "Seconds of a row by every way, beside what it computes and the ceiling."
     torch.manual_seed(0)
     job, found = ROWS[name](names, device), {}
-    work = operations(lambda: job(Way('fp32', 'heads')))*1e-9                  # products, all counted
+    work = operations(lambda: job(Way('fp32', 'heads')))*1e-9                  # all counted
     for precision in ('fp32', 'bf16') if 'bf16' in precisions_of(device) else ('fp32',):
         seconds = {road: clocked(lambda p=precision, r=road: job(Way(p, r)), device, runs) for road in ROADS}
         road = min(seconds, key=seconds.get)

@@ -5,8 +5,8 @@
 FOLDER is a checkout of kakaobrain/ginr-ipc (135f55c); its code is only called; it wants einops and omegaconf
 2.4. The official code computes in fp32 (its `amp: True` changes nothing); ours in fp32 and in bf16,
 attention by the faster road of a trial, as a run with `--precision auto` finds it. CelebA's and Imagenette's
-rows of the paper, batch 4, all coordinates; views as in official.py. Every round gives one ratio, the claim is
-their median.
+rows of the paper, batch 4, all coordinates; views as in official.py. Every round gives one ratio, the claim
+is their median.
 Writes benchmarks/claims/speed.json.
 """
 import argparse
