@@ -36,9 +36,8 @@ lab: $(READY)        ## open the course in JupyterLab
 docs: $(READY)       ## build the site into docs/_build/html
 	$(PY) docs/build.py
 
-bench: $(READY)      ## re-measure the figures kept in benchmarks/claims
-	@$(PY) benchmarks/origin.py | while read -r script; do \
-	  echo "python $$script"; $(PY) $$script </dev/null || exit 1; done
+bench: $(READY)      ## speed beside the processor's limit, into benchmarks/README.md; NAMES=… chooses, NAMES=--list lists
+	$(PY) benchmarks/bench.py $(NAMES)
 
 fuzz: $(READY)       ## hours: FUZZ=100000 broken inputs of every kind, figures into benchmarks/claims/trust.json
 	$(PY) tests/fuzz/harness.py all $(FUZZ)

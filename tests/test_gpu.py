@@ -1,11 +1,14 @@
 "CUDA and CPU compute the same: forward, gradient, one training step. Skipped by name without a card."
+from importlib.util import find_spec
+
 import pytest
 import tiny
 import torch
 
 from instcomp.fields.coords import grid
-from instcomp.training.device import device_of, precision_of
-from instcomp.training.trainer import train
+from instcomp.models.attention import ROADS
+from instcomp.training.device import Way, device_of, going, precision_of, ways
+from instcomp.training.trainer import Objective, choices, train
 
 pytestmark = pytest.mark.gpu
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(7))
@@ -70,3 +73,29 @@ def test_auto_cuda():
     assert device_of().type == 'cuda'
     assert precision_of('auto', device_of()) in ('fp32', 'bf16', 'fp16')
     with pytest.raises(ValueError, match='no such card'): device_of('cuda:99')
+
+
+@pytest.mark.parametrize('way', [Way('fp32', road, compiled) for road in ROADS for compiled in (False, True)],
+                         ids=lambda way: f'{way.attention}{" compiled" if way.compiled else ""}')
+def test_every_way_computes_the_same_cuda(way):
+    "Gradients by either road, compiled or not, beside the CPU's."
+    found = []
+    for device, how in [('cpu', Way('fp32', 'kernel')), ('cuda', way)]:
+        net = tiny.model(0.).to(device)
+        objective = Objective(net)
+        if how.compiled: objective.compile()
+        with going(how, torch.device(device)): loss = objective(IMAGES.to(device)).sum()
+        loss.backward()
+        found.append(flat(p.grad for p in net.parameters()))
+    close(found[1], found[0], 1e-4)
+
+
+def test_auto_times_compiled_steps_cuda(tmp_path):
+    "What may be compiled is tried so; the run says what it took, and a resumed one keeps it."
+    cuda = device_of('cuda')
+    assert any(way.compiled for way in ways('auto', cuda, True, True)) == bool(find_spec('triton'))
+    assert not any(way.compiled for way in choices(tiny.model(learned=True), {}, 'auto', cuda))
+    options = dict(device='cuda', precision='auto', bar=False)
+    took = [train(tiny.model(), tiny.config(steps=n), tiny.Batches(), tmp_path/'run', resume=n > 5, **options)
+            for n in (5, 10)]
+    assert all(took[0][name] == took[1][name] for name in Way._fields) and took[0]['attention'] == 'kernel'

@@ -10,6 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+# %% ../../nbs/02_inr.ipynb #7d41c0aa
+def _side_by_side(x, W, b):
+    "Shared coordinates, a matrix for each instance: all matrices side by side are one, and one product."
+    B, _, out = W.shape
+    wide = F.linear(x, W.transpose(0, 1).flatten(1).t(), b.expand(B, 1, -1).flatten())      # N B·out
+    return wide.unflatten(-1, (B, out)).transpose(0, 1)                                     # B N out
+
+def _padded(x, W, b, least=16):
+    "Matrices of a few columns are slow on CPUs, forward and backward: columns of zeros are added."
+    out = W.shape[1]
+    if out >= least or x.device.type != 'cpu': return F.linear(x, W.t(), b)
+    W, b = (F.pad(t, (0, least - out)) for t in (W, b))
+    return F.linear(x, W.t(), b)[..., :out]
+
 # %% ../../nbs/02_inr.ipynb #64fedbc8
 def linear(
     x,  # (*S, in) shared by all instances, or (B, N, in); where W has a batch: (N, in) or (B, N, in)
@@ -17,9 +31,11 @@ def linear(
     b,  # (out,), or (B, 1, out): one bias per instance
 ):      # (*S, out), or (B, N, out) as soon as one argument has a batch
     "`x W + b`, where each argument may have a batch of instances in front or not."
-    if W.dim() == 2: return F.linear(x, W.t(), b) if b.dim() == 1 else x @ W + b
-    if x.dim() == 2: x = x.expand(len(W), -1, -1)            # a view: shared coordinates are not copied
-    return torch.baddbmm(b.expand(1, 1, -1) if b.dim() == 1 else b, x, W)                   # B N out
+    if W.dim() == 3 and x.dim() == 2: return _side_by_side(x, W, b)
+    if W.dim() == 3: return torch.baddbmm(b.expand(1, 1, -1) if b.dim() == 1 else b, x, W)  # B N out
+    if b.dim() == 3: return x @ W + b
+    if x.dim() == 3 and x.stride(0) < x.stride(1): return linear(x.transpose(0, 1), W, b).transpose(0, 1)
+    return _padded(x, W, b)
 
 # %% ../../nbs/02_inr.ipynb #9a282e7e
 def mlp(

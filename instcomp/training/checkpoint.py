@@ -31,7 +31,7 @@ from safetensors.torch import save as pack
 
 from ..files import json_text, makeable, put, read_json, write, writing
 from ..limits import check_limit
-from ..schema import FORMAT, TEXT, Kind, Settings, maybe, migrated, number, pair, read, resolve
+from ..schema import FLAG, FORMAT, TEXT, Kind, Settings, maybe, migrated, number, pair, read, resolve
 from ..schema import setting, several, shown, whole, word, written, wrong
 
 # %% ../../nbs/training/checkpoint.ipynb #0daaeaa1
@@ -177,6 +177,8 @@ class State(Settings):
     metrics_bytes: int = setting(whole(0, 2**62), 0, 'length of metrics.jsonl then')
     seconds: float = setting(number(0, 10**12), 0., 'spent on them')
     precision: str = setting(word('auto', 'fp32', 'bf16', 'fp16'), 'auto', 'of the matrix products')
+    attention: str = setting(maybe(word('kernel', 'heads')), None, 'the road it goes; null: by the rule')
+    compiled: bool = setting(FLAG, False, 'are steps compiled?')
     device: str = setting(TEXT, 'cpu', 'they were made on')
     processes: int = setting(whole(1, 2**20), 1, 'that shared a batch')
     scaler: dict = setting(maybe(Kind("a gradient scaler's five numbers", _is_scaler)), None, 'of fp16')

@@ -22,9 +22,12 @@ from tqdm import tqdm
 from ..progress import Forecast
 from ..schema import Train, read, written
 from ..seeds import seed_of
+from ..models.discriminator import GAN
+from ..models.hypernetwork import Block
+from ..models.meta import GradientEncoder
 from .checkpoint import Interrupt, Run, Stopped, abandoned, claim, cut_metrics, deaf
 from .checkpoint import last_line, locked, unsignalled
-from .device import DTYPES, Processes, Scaled, is_loss, precision_of, to_device
+from .device import Processes, Scaled, Way, fastest, going, is_loss, seconds_of, to_device, ways
 from .loop import cosine, fit
 
 # %% ../../nbs/training/trainer.ipynb #d210a024
@@ -124,7 +127,7 @@ def micro_losses(
     batches,    # batches[i]: the tensors of micro-step i
     row,        # the `train` row
     processes,  # Processes
-    dtype,      # torch.dtype of the matrix products
+    way,        # Way
     start=0,    # first step
     workers=0,  # processes that make batches ahead of time
 ):              # micro-step i -> its mean loss
@@ -135,8 +138,7 @@ def micro_losses(
         batch = to_device(next(stream), device)
         torch.manual_seed(seed_of(row['seed'], i, processes.rank))           # dropout
         generator = torch.Generator(device).manual_seed(seed_of(row['seed'], i))
-        lower = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
-        with processes.alone(objective) if (i + 1) % n else nullcontext(), lower:
+        with processes.alone(objective) if (i + 1) % n else nullcontext(), going(way, device):
             return objective(batch, generator).mean()
     return loss_fn
 
@@ -250,18 +252,46 @@ class Monitor:
         self.run.save(self.config, seconds=seconds, losses=self.losses, **self.facts)
 
 # %% ../../nbs/training/trainer.ipynb #cba1d765
-def begin(run, config, resume, precision, processes, data=None):
-    "The last checkpoint's numbers ({} for a new run) and the precision, the same in every process."
+def begin(run, config, resume, processes, data=None):
+    "The last checkpoint's numbers; {} for a new run."
     if processes.rank == 0: claim(run, config, resume, data)
     processes.wait()                                                         # until the folder is ours
     last = run.peek() or {}
-    name = precision_of(last.get('precision', 'auto') if precision == 'auto' else precision, processes.device)
-    index = torch.tensor([float(list(DTYPES).index(name))], device=processes.device)
-    name = list(DTYPES)[int(processes.gather(index)[0][0])]                  # timings differ: rank 0 decides
-    if name == 'fp16': run.scaler = torch.amp.GradScaler('cuda')
-    if last: run.restore(last)
-    if last and processes.rank == 0: cut_metrics(run.metrics, last)          # when all of it has proved sound
-    return last, name
+    return last
+
+def restore(run, last, processes):
+    "The state of the last checkpoint, and the history up to it."
+    run.restore(last)
+    if processes.rank == 0: cut_metrics(run.metrics, last)                   # when all of it has proved sound
+
+# %% ../../nbs/training/trainer.ipynb #21141d4f
+def trial(model, row, batch, device):
+    "Way -> seconds of one micro-step, forward and backward, of a copy of the model."
+    batch = to_device(batch, device)
+    def timed(way):
+        objective = Objective(copy.deepcopy(model), row['noise'], row['subsample'], row['fraction'])
+        if way.compiled: objective.compile()
+        def step():
+            with going(way, device): loss = objective(batch, torch.Generator(device).manual_seed(0)).mean()
+            loss.backward()
+        with torch.random.fork_rng([device] if device.type == 'cuda' else []): return seconds_of(step, device)
+    return timed
+
+def choices(model, last, precision, device):
+    "The ways that a run may go: the one of its checkpoint (on another device its precision), or all."
+    has = lambda kind: any(isinstance(module, kind) for module in model.modules())
+    if last and precision in ('auto', last['precision']) and last['precision'] != 'auto':
+        if last['device'].startswith(device.type): return [Way(*(last[name] for name in Way._fields))]
+        precision = last['precision']
+    return ways(precision, device, has(Block), not has((GradientEncoder, GAN)))
+
+def choose(model, last, precision, row, batches, processes):
+    "The way of a run, the same in every process: the first one decides."
+    found, way = choices(model, last, precision, processes.device), 0
+    if len(found) > 1 and processes.rank == 0:
+        way = found.index(fastest(found, trial(model, row, batches[0], processes.device)))
+    told = processes.gather(torch.tensor([float(way)], device=processes.device))
+    return found[int(told[0][0])]
 
 # %% ../../nbs/training/trainer.ipynb #ab2192f6
 @torch.no_grad()
@@ -278,11 +308,13 @@ def initialise(
     ema.load_state_dict(model.state_dict())
 
 # %% ../../nbs/training/trainer.ipynb #04d963c4
-def updates(run, batches, row, processes, precision, workers):
+def updates(run, batches, row, processes, way, workers):
     "What `fit` yields, from the step that the run stands at."
     drawing = {name: row[name] for name in ('noise', 'subsample', 'fraction')}
-    objective = processes.prepare(Objective(run.model, **drawing, share=processes.share))
-    loss_fn = micro_losses(objective, batches, row, processes, DTYPES[precision], run.step, workers)
+    objective = Objective(run.model, **drawing, share=processes.share)
+    if way.compiled: objective.compile()
+    objective = processes.prepare(objective)
+    loss_fn = micro_losses(objective, batches, row, processes, way, run.step, workers)
     opt, clip, backward = run.opt, row['clip'], torch.Tensor.backward
     if run.scaler:
         opt, clip = Scaled(opt, run.scaler, clip), 0.
@@ -316,12 +348,12 @@ def train(
     score=None,        # model -> dict of held-out numbers, the first one for the bar, such as psnr
     resume=False,      # go on from the last checkpoint, if there is one
     device=None,       # see device_of
-    precision='auto',  # see precision_of
+    precision='auto',  # see `ways`
     bar=True,          # progress on stderr
     workers=0,         # processes that make batches ahead of time
     data=None,         # what the batches are drawn from, for `claim`
     scored='held-out', # what the score is of, in a word for the bar
-):                     # dict: step, loss, psnr, lr, seconds, precision, device, processes
+):                     # dict: step, loss, psnr, lr, seconds, the `Way`, device, processes
     "Train, leave a run folder. `ValueError`, `OSError` or `FloatingPointError`: one line that says why."
     row, processes, began = train_settings(config), Processes(device), time.monotonic()
     model = model.to(processes.device).train()
@@ -329,12 +361,15 @@ def train(
     run = Run(out, model, optimizer(model, row), ema)
     run.writes = processes.rank == 0
     with locked(out) if run.writes else nullcontext(), lost_workers(run, processes):
-        last, precision = begin(run, config, resume, precision, processes, data)
+        last = begin(run, config, resume, processes, data)
         if not last: initialise(model, ema, getattr(batches, 'whole', batches))
-        facts = dict(precision=precision, device=str(processes.device), processes=processes.size)
+        way = choose(model, last, precision, row, batches, processes)
+        if way.precision == 'fp16': run.scaler = torch.amp.GradScaler('cuda')
+        if last: restore(run, last, processes)
+        facts = way._asdict() | dict(device=str(processes.device), processes=processes.size)
         told = facts | dict(data=data or last.get('data'))
         began, losses = began - last.get('seconds', 0), last.get('losses')
         watch = Monitor(run, config, row, processes, score, told, began, losses, scored)
-        advance(watch, updates(run, batches, row, processes, precision, workers), bar)
+        advance(watch, updates(run, batches, row, processes, way, workers), bar)
         if line := last_line(run.metrics): return line | facts
         raise ValueError(f'{run.metrics}: no line left, and nothing left to train; give more steps')

@@ -1,0 +1,284 @@
+"""Seconds of what the library does, beside what the processor can do: `make bench`.
+
+    python benchmarks/bench.py                     every row, 15 minutes on two idle cores
+    python benchmarks/bench.py --list              the rows, and the older scripts that keep one claim each
+    python benchmarks/bench.py step predict        these rows; the name of a script runs that script
+    python benchmarks/bench.py --tiny              the same rows on models of minutes: does it run at all?
+
+First the ceiling: products of large matrices in fp32 and bf16, and a copy. Each row then says its seconds
+(median), its floating-point operations (torch.utils.flop_counter) and its part of the ceiling of its
+precision. Figures on one machine, idle. A run is one file, benchmarks/speed/<row>.json; the tables and the
+plot of benchmarks/README.md are written from these files by `report`, also alone: --report.
+"""
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from origin import commands, commit
+from torch.utils.flop_counter import FlopCounterMode
+
+from instcomp.data.scenes import Scene, SceneSource
+from instcomp.data.synthetic_views import object_views, on_white
+from instcomp.experiments.builder import build
+from instcomp.experiments.gan import gan_preset
+from instcomp.fields.coords import grid
+from instcomp.geometry.camera import pinhole
+from instcomp.models.attention import ROADS
+from instcomp.models.discriminator import build_gan
+from instcomp.models.local import decode_windows, encode_windows
+from instcomp.training.device import Way, device_of, going, precisions_of
+from instcomp.training.trainer import optimizer, train_settings
+
+HERE = Path(__file__).parent
+FOLDER = HERE/'speed'
+PAPER = dict(step='image-ipc-paper-celeba', cavia='image-ipc-cavia-paper-imagenette',
+             views='nvs-ipc-paper-cars', local='photos-local')
+TINY = dict(step='image-ipc-tiny', cavia='image-ipc-cavia-tiny', views='nvs-ipc-tiny-cars',
+            local='image-local-tiny')
+
+
+def images(model, n=4):
+    size = model.config['size']
+    return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def scenes(model, n=4):
+    "Chosen rays of one car, as a step of the preset draws them."
+    size, angle = model.config['size'], .54
+    made = object_views('car', 6, 6, size, angle)
+    one = Scene(on_white(made['pictures']), made['poses'], pinhole(size, size, angle))
+    return SceneSource([one], 1, 128, 1).batch(n, size, np.random.default_rng(0), [0]*n)
+
+
+def training(model, signal, device):
+    "Forward, backward, update."
+    row, model = train_settings(model.config), model.to(device).train()
+    opt = optimizer(model, row)
+    drawing = dict(noise=row['noise'], subsample=row['subsample'], fraction=row['fraction'])
+    def job(way):
+        with going(way, device):
+            loss = model.losses(model.encode(signal, **drawing), signal, **drawing).mean()
+        loss.backward()
+        opt.step()
+        opt.zero_grad()
+    return job
+
+
+def without_gradients(f, device):
+    @torch.no_grad()
+    def job(way):
+        with going(way, device): f()
+    return job
+
+
+def step(names, device):
+    model = build(names['step'], device)
+    return training(model, images(model).to(device), device)
+
+
+def predict(names, device):
+    model = build(names['step'], device).eval()
+    signal, at = images(model).to(device), grid((model.config['size'],)*2, device=device)
+    return without_gradients(lambda: model(signal, at), device)
+
+
+def encode(names, device):
+    model = build(names['step'], device).eval()
+    signal = images(model, 16).to(device)
+    return without_gradients(lambda: model.encode(signal), device)
+
+
+def decode(names, device):
+    model = build(names['step'], device).eval()
+    code = torch.randn(1, *model.modulator.code_shape, device=device)
+    side = 4096 if names is PAPER else 256
+    return without_gradients(lambda: model.decode(code, grid((side, side), device=device)), device)
+
+
+def cavia(names, device):
+    model = build(names['cavia'], device)
+    return training(model, images(model).to(device), device)
+
+
+def views(names, device):
+    model = build(names['views'], device)
+    signal = {key: value.to(device) for key, value in scenes(model).items()}
+    return training(model, signal, device)
+
+
+def local(names, device):
+    model, side = build(names['local'], device).eval(), 512 if names is PAPER else 64
+    picture = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    def enlarged():
+        for _ in decode_windows(model, encode_windows(model, picture), (2*side, 2*side)): pass
+    return without_gradients(enlarged, device)
+
+
+def gan(names, device):
+    row = gan_preset('inrgan-tiny')
+    model = build_gan(row)
+    pictures = torch.rand(16, 3, row['size'], row['size'], generator=torch.Generator().manual_seed(0))
+    model.config['train'] = row['train']
+    return training(model, pictures.to(device), device)
+
+
+ROWS = {f.__name__: f for f in (step, predict, encode, decode, cavia, views, local, gan)}
+SAYS = dict(step='training step, CelebA 178 x 178, batch 4', predict='prediction of 4 pictures, 178 x 178',
+            encode='encoding 16 pictures, 178 x 178', decode='decoding 4096 x 4096 from one code',
+            cavia='training step of CAVIA, two inner steps, batch 4',
+            views='training step of views, 4 x 128 rays',
+            local='local codes: 512 x 512 pixels encoded, decoded at 1024 x 1024',
+            gan='training step of INR-GAN (tiny), 16 pictures')
+
+
+def clocked(job, device, runs):
+    "Median seconds after one call to warm up."
+    taken = []
+    for _ in range(runs + 1):
+        began = time.perf_counter()
+        job()
+        if device.type == 'cuda': torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[1:])
+
+
+def ceiling(device, runs, n):
+    "What the processor can do: GFLOP/s of products of n x n, fp32 and bf16; GB/s of a copy of 256 MB."
+    found = {}
+    for name, dtype in dict(fp32=torch.float32, bf16=torch.bfloat16).items():
+        a, b, out = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(3))
+        found[name] = 2e-9*n**3/clocked(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device, runs)
+    a = torch.ones(2**26, device=device)
+    b = torch.empty_like(a)
+    return found | dict(copy=2*a.nbytes*1e-9/clocked(lambda: b.copy_(a), device, runs))
+
+
+def machine(device):
+    "Where a figure comes from."
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.processor()
+    lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
+    model = next((line.partition(': ')[2] for line in lines if line.startswith('model name')), name)
+    flags = next((line for line in lines if line.startswith('flags')), '')
+    return dict(commit=commit(), device=str(device), processor=name if device.type == 'cuda' else model,
+                bf16_units='avx512_bf16' in flags or 'amx_bf16' in flags or device.type == 'cuda',
+                threads=torch.get_num_threads(), torch=torch.__version__, python=platform.python_version(),
+                seed=0, load=round(os.getloadavg()[0], 2))
+
+
+def operations(job):
+    "Floating-point operations of a call; module by module is not asked, which first derivatives forbid."
+    counter, counter_of_modules = FlopCounterMode(display=False), nullcontext()
+    counter_of_modules.parents = {'Global'}
+    counter.mod_tracker = counter_of_modules
+    with counter: job()
+    return counter.get_total_flops()
+
+
+def measure(name, names, device, runs, limits):
+    "Seconds of a row by every way, beside what it computes and the ceiling."
+    torch.manual_seed(0)
+    job, found = ROWS[name](names, device), {}
+    work = operations(lambda: job(Way('fp32', 'heads')))*1e-9                  # all counted
+    for precision in ('fp32', 'bf16') if 'bf16' in precisions_of(device) else ('fp32',):
+        seconds = {road: clocked(lambda p=precision, r=road: job(Way(p, r)), device, runs) for road in ROADS}
+        road = min(seconds, key=seconds.get)
+        rate = work/seconds[road]
+        found[precision] = dict(seconds=seconds[road], attention=road, roads=seconds, gflops=rate,
+                                part=rate/limits[precision])
+    return dict(row=name, says=SAYS[name], gflop=work, ceiling=limits, precisions=found)
+
+
+def table(runs):
+    "One line a row and precision."
+    lines = ['| row | precision | seconds | GFLOP | GFLOP/s | part of the ceiling | attention |',
+             '|---|' + '---|'*6]
+    for run in runs:
+        for precision, got in run['precisions'].items():
+            lines.append(f'| {run["says"]} | {precision} | {got["seconds"]:.3g} | {run["gflop"]:.0f} '
+                         f'| {got["gflops"]:.0f} | {100*got["part"]:.0f} % | {got["attention"]} |')
+    return '\n'.join(lines)
+
+
+def chart(runs, path):
+    "Part of the ceiling, a bar a row and precision."
+    import matplotlib.pyplot as plt
+    bars = [(f'{run["row"]} {p}', got['part']) for run in runs for p, got in run['precisions'].items()][::-1]
+    figure, ax = plt.subplots(figsize=(6, .28*len(bars) + .6))
+    ax.barh(*zip(*bars), color=['C1' if 'bf16' in name else 'C0' for name, _ in bars])
+    ax.axvline(1, color='k', lw=.8)
+    ax.set_xlabel('part of the rate of a large matrix product')
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+
+
+def report():
+    "benchmarks/README.md and its plot, from the files of all rows."
+    runs = [json.loads((FOLDER/f'{name}.json').read_text('utf-8')) for name in ROWS
+            if (FOLDER/f'{name}.json').exists()]
+    if not runs: sys.exit('no row is measured yet: python benchmarks/bench.py')
+    chart(runs, FOLDER/'ceiling.png')
+    one = runs[-1]
+    units, top = 'with' if one['bf16_units'] else 'without', one['ceiling']
+    text = f"""# Benchmarks
+`make bench` measures each row below (`python benchmarks/bench.py --list` names them) and writes this page.
+
+* {one['processor']}, {units} bf16 units, {one['threads']} threads, torch {one['torch']}
+* ceiling: products of large matrices, {top['fp32']:.0f} GFLOP/s in fp32, {top['bf16']:.0f} in bf16
+* copies: {top['copy']:.0f} GB/s
+* operations: those of matrix products, counted with attention by heads
+
+{table(runs)}
+
+![part of the ceiling](speed/ceiling.png)
+"""
+    (HERE/'README.md').write_text(text, 'utf-8')
+
+
+def scripts():
+    "Older scripts by name: each re-measures its claims."
+    return {Path(command.split()[0]).stem: command.split() for command in commands()}
+
+
+def listed():
+    for name, says in SAYS.items(): print(f'{name:12}{says}')
+    for name, command in scripts().items(): print(f'{name:12}{" ".join(command)}')
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('names', nargs='*', help='rows or scripts; default: every row')
+    for flag in ('list', 'tiny', 'report'): p.add_argument(f'--{flag}', action='store_true')
+    p.add_argument('--runs', type=int, default=3)
+    p.add_argument('--threads', type=int, default=torch.get_num_threads())
+    p.add_argument('--device')
+    a = p.parse_args()
+    if a.list: return listed()
+    if a.report: return report()
+    others, device = scripts(), device_of(a.device)
+    if unknown := [name for name in a.names if name not in ROWS and name not in others]:
+        p.error(f'{unknown[0]}: no such row; --list shows all')
+    for name in [name for name in a.names if name not in ROWS]:
+        subprocess.run([sys.executable, *others[name]], check=True)
+    rows = [name for name in ROWS if name in a.names or not a.names]
+    if not rows: return
+    torch.set_num_threads(a.threads)
+    limits = ceiling(device, a.runs, 512 if a.tiny else 4096)
+    print(json.dumps(limits), flush=True)
+    for name in rows:
+        found = measure(name, TINY if a.tiny else PAPER, device, a.runs, limits) | machine(device)
+        print(table([found]).splitlines()[2:], flush=True)
+        FOLDER.mkdir(exist_ok=True)
+        if not a.tiny: (FOLDER/f'{name}.json').write_text(json.dumps(found, indent=1) + '\n', 'utf-8')
+    if not a.tiny: report()
+
+
+if __name__ == '__main__': main()
