@@ -114,8 +114,10 @@ def main(
         return _stop(system_words(error) if isinstance(error, OSError) else error)
 
 # %% ../nbs/face/cli.ipynb #c01e79f0
-PANELS = dict(train='Learn', fit='Learn', encode='Use', decode='Use', reconstruct='Use', search='Use', sample='Use', push='Use',
-              view='Look', eval='Look', presets='Look', data='Look', notebooks='Look', version='Look')
+PANELS = dict(train='Learn', fit='Learn', encode='Use', decode='Use', reconstruct='Use', search='Use',
+              sample='Use', push='Use',
+              view='Look', eval='Look', presets='Look', data='Look', notebooks='Look',
+              version='Look')
 EXAMPLES = dict(
     instcomp=['fit photo.jpg', 'reconstruct runs/photo -o large.png --scale 4',
               'reconstruct photo.jpg -o large.png --scale 2', 'train image-ipc-tiny --data photos'],
@@ -131,7 +133,8 @@ EXAMPLES = dict(
                  'reconstruct photo.jpg -o wall.png --size 3840x2160',
                  'reconstruct car/transforms.json -o turn.gif',
                  'reconstruct runs/bunny -o bunny.ply --resolution 256'],
-    view=['view photo.jpg -o page.html', 'view a.jpg b.jpg -o mixed.html', 'view codes.safetensors -o page.html'],
+    view=['view photo.jpg -o page.html', 'view a.jpg b.jpg -o mixed.html',
+          'view codes.safetensors -o page.html'],
     search=['search codes/ photo.jpg --n 10'], notebooks=['notebooks my-course'],
     push=['push runs/photos me/photos --license apache-2.0'],
     sample=['sample inrgan-tiny -o sheet.png --n 64'],
@@ -222,7 +225,7 @@ def _training(first=True):
     except FloatingPointError as error: raise typer.Exit(_stop(error, 1) if first else 1) from error
     except ChildProcessError as error:
         from instcomp.training.checkpoint import deaf
-        if threading.current_thread() is threading.main_thread(): deaf()     # torchrun now ends all: said below
+        if threading.current_thread() is threading.main_thread(): deaf()   # torchrun ends all of us now
         raise typer.Exit(_stop(error, 1) if getattr(error, 'speaks', True) else 1) from error
 
 # %% ../nbs/face/cli.ipynb #ebae9b81

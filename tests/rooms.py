@@ -4,7 +4,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
-    '': ['limits', 'files', 'schema', 'seeds', 'progress', 'course'],
+    '': ['limits', 'files', 'schema', 'seeds', 'course', 'progress'],
     'fields': ['coords', 'inr', 'fourier', 'siren'],
     'geometry': ['camera', 'rendering', 'sdf', 'shapes', 'mesh'],
     'evaluation': ['metrics', 'generative', 'probes', 'retrieval', 'plot'],

@@ -27,7 +27,8 @@ from ..models.hypernetwork import Block
 from ..models.meta import GradientEncoder
 from .checkpoint import Interrupt, Run, Stopped, abandoned, claim, cut_metrics, deaf
 from .checkpoint import last_line, locked, unsignalled
-from .device import Processes, Scaled, Way, fastest, going, is_loss, seconds_of, to_device, ways
+from .device import Processes, Scaled, Way, fastest, going, is_loss, seconds_of
+from .device import to_device, ways
 from .loop import cosine, fit
 
 # %% ../../nbs/training/trainer.ipynb #d210a024
