@@ -354,7 +354,7 @@ def parameters():
 GOOD = dict(preset='image-ipc-tiny', run='run', files='a.png', codes='a.png', file='a.png', out='out/new',
             name='image-ipc-tiny', model='run', device='cpu', n='2', seed='1', steps='1', refine='1',
             scale='2', size='8x8', quality='50', precision='fp32', workers='1', change='train.lr=0.1',
-            limit='pixels=9', data='photos', repo='me/name', license='cc0-1.0')
+            limit='pixels=9', data='photos', repo='me/name', license='cc0-1.0', folder='run')
 STRANGE = ['', ' ', '\0', '-1', '1.5', 'nan', 'inf', '1e400', '9'*5000, 'ö\n', '/dev/null', '/nowhere/x',
            'a.png/x', '..', '[', '{"a":'*9999, '=', 'x=', 'run', '0x0', '0', '-', '--', 'cuda:99', 'tpu']
 

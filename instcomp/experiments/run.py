@@ -40,7 +40,7 @@ def _config(preset, data, steps, change):
     if steps is not None: change['train'] = change.get('train', {}) | dict(steps=steps)
     if data is not None:
         told = task_of(resolve(base, change) if base['data'] == 'file' else base).naming(data)
-        change = merged(told, change) | dict(data=told['data'])
+        change = merged(told, change) | {key: told[key] for key in told if key == 'data'}
     config = resolve(base, change)
     if data is None and config['data'] in ('folder', 'file'):
         raise ValueError(f'say which {config["data"]} with --data {config["data"].upper()}')
