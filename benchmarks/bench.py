@@ -1,6 +1,6 @@
 """Seconds of what the library does, beside what the processor can do: `make bench`.
 
-    python benchmarks/bench.py                     every row, 15 minutes on two idle cores
+    python benchmarks/bench.py                     every row, on two idle cores (decoding: minutes)
     python benchmarks/bench.py --list              the rows, and the older scripts that keep one claim each
     python benchmarks/bench.py step predict        these rows; the name of a script runs that script
     python benchmarks/bench.py --tiny              the same rows on models of minutes: does it run at all?
@@ -194,7 +194,8 @@ def measure(name, names, device, runs, limits):
         seconds = {road: clocked(lambda p=precision, r=road: job(Way(p, r)), device, runs) for road in roads}
         road = min(seconds, key=seconds.get)
         rate = work/seconds[road]
-        found[precision] = dict(seconds=seconds[road], attention=road if name in ATTEND else 'none', roads=seconds, gflops=rate,
+        goes = road if name in ATTEND else 'none'
+        found[precision] = dict(seconds=seconds[road], attention=goes, roads=seconds, gflops=rate,
                                 part=rate/limits[precision])
     return dict(row=name, says=SAYS[name], gflop=work, ceiling=limits, precisions=found)
 
