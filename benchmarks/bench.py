@@ -1,6 +1,6 @@
 """Seconds of what the library does, beside what the processor can do: `make bench`.
 
-    python benchmarks/bench.py                     every row, 15 minutes on two idle cores
+    python benchmarks/bench.py                     every row, on two idle cores (decoding: minutes)
     python benchmarks/bench.py --list              the rows, and the older scripts that keep one claim each
     python benchmarks/bench.py step predict        these rows; the name of a script runs that script
     python benchmarks/bench.py --tiny              the same rows on models of minutes: does it run at all?
@@ -132,6 +132,7 @@ def gan(names, device):
 
 
 ROWS = {f.__name__: f for f in (step, predict, encode, decode, cavia, views, local, gan)}
+ATTEND = 'step', 'predict', 'encode', 'views'       # the others have no transformer
 SAYS = dict(step='training step, CelebA 178 x 178, batch 4', predict='prediction of 4 pictures, 178 x 178',
             encode='encoding 16 pictures, 178 x 178', decode='decoding 4096 x 4096 from one code',
             cavia='training step of CAVIA, two inner steps, batch 4',
@@ -189,10 +190,12 @@ def measure(name, names, device, runs, limits):
     job, found = ROWS[name](names, device), {}
     work = operations(lambda: job(Way('fp32', 'heads')))*1e-9                  # all counted
     for precision in ('fp32', 'bf16') if 'bf16' in precisions_of(device) else ('fp32',):
-        seconds = {road: clocked(lambda p=precision, r=road: job(Way(p, r)), device, runs) for road in ROADS}
+        roads = ROADS if name in ATTEND else ['kernel']
+        seconds = {road: clocked(lambda p=precision, r=road: job(Way(p, r)), device, runs) for road in roads}
         road = min(seconds, key=seconds.get)
         rate = work/seconds[road]
-        found[precision] = dict(seconds=seconds[road], attention=road, roads=seconds, gflops=rate,
+        goes = road if name in ATTEND else 'none'
+        found[precision] = dict(seconds=seconds[road], attention=goes, roads=seconds, gflops=rate,
                                 part=rate/limits[precision])
     return dict(row=name, says=SAYS[name], gflop=work, ceiling=limits, precisions=found)
 
