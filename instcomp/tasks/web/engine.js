@@ -186,7 +186,7 @@ void main() {
 }
 
 // ---- work in slices: generators yield what they cost (multiplications, about) before the next piece
-const speed = {piece: 1.6e7, slice: 24, fresh: true};   // multiplications in a piece, milliseconds that it should take
+const speed = {piece: 1.6e7, slice: 16, fresh: true};   // multiplications in a piece, milliseconds that it should take
 function* slices(first, count, each, f) {        // rows, as many at a time as fit in a piece
   while (count > 0) {
     const n = Math.max(1, Math.min(count, Math.floor(speed.piece/each)));
@@ -210,7 +210,7 @@ class Worker {                                   // runs one job at a time, piec
     this.busy = true;
     this.engine.finish();
     const took = performance.now() - began, times = Math.max(.6, Math.min(2, speed.slice/took));
-    if (!speed.fresh && (times < 1 || cost > .7*speed.piece)) speed.piece = Math.max(1.6e7, Math.min(1e11, speed.piece*times));
+    if (!speed.fresh && (times < 1 || cost > .7*speed.piece)) speed.piece = Math.max(1.2e7, Math.min(1e11, speed.piece*times));
     speed.fresh = this.between(false);           // a piece that had to translate a program or to wait for a frame says nothing
     later(() => { if (!this.engine.gl.isContextLost()) this.step(); });
   }

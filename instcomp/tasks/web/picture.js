@@ -102,7 +102,7 @@ class Picture {
   coarse(view) {                                 // as many pixels as a tenth of a second has room for
     const {engine, frames, model, small} = this, {w, h} = view;
     let q = 1;
-    while (q < 16 && w*h*130/q**2 > .6*speed.piece) q++;
+    while (q < 16 && w*h*130/q**2 > .5*speed.piece) q++;
     const known = model.ready ? [model.base] : small.slice(0, this.mix > 0 ? 2 : 1), k = !model.ready && this.mix > .5 ? known.length - 1 : 0;
     const source = known[k], f = source.w/model.w, g = source.h/model.h, size = [Math.ceil(w/q), Math.ceil(h/q)];
     if (this.q !== size.join()) { engine.free(frames.rough); frames.rough = engine.texture(...size, engine.gl.RGBA8, true); this.q = size.join(); }
