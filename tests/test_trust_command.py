@@ -396,8 +396,8 @@ def test_wrong_commands(here, capsys, monkeypatch):
     """
     class Worked(Exception): pass
     def work(*a, **how): raise Worked
-        works = ['experiments.run.train', 'experiments.builder.load', 'experiments.hub.push',
-                 'course.copy_course']
+    works = ['experiments.run.train', 'experiments.builder.load', 'experiments.hub.push',
+             'course.copy_course']
     for place in [*works, 'data.datasets.download']:
         monkeypatch.setattr(f'instcomp.{place}', work)
     monkeypatch.setenv('INSTCOMP_DATA', str(here/'sets'))
