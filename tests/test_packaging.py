@@ -64,6 +64,8 @@ def test_wheel_holds_the_weights_and_is_small(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     files = [f'instcomp/{name.replace(".", "/")}.py' for name in ('__init__', *modules())]
     assert set(files) <= set(names)
+    web = (ROOT/'instcomp'/'tasks'/'web').iterdir()
+    assert {f'instcomp/tasks/web/{path.name}' for path in web} <= set(names)
     for name in WEIGHTS:
         for file in ['config.json', 'model.safetensors', 'recipe.json']:
             assert f'instcomp/weights/{name}/{file}' in names
