@@ -194,6 +194,7 @@ def test_wheel_holds_weights_and_course_and_is_small(wheel):
     names = set(held.namelist())
     assert {f'instcomp/{name.replace(".", "/")}.py' for name in ('__init__', *modules())} <= names
     assert 'instcomp/py.typed' in names
+    assert {f'instcomp/tasks/web/{path.name}' for path in (ROOT/'instcomp'/'tasks'/'web').iterdir()} <= names
     for name in WEIGHTS:
         for file in ['config.json', 'model.safetensors', 'recipe.json']:
             assert f'instcomp/weights/{name}/{file}' in names
