@@ -9,7 +9,7 @@ from rooms import ROOT
 
 from instcomp.evaluation.plot import slider
 
-CHAPTERS = sorted((ROOT/'nbs').glob('0[1-8]_*.ipynb'))
+CHAPTERS = [*sorted((ROOT/'nbs').glob('[0-9]*_*.ipynb')), ROOT/'nbs/index.ipynb']
 ALT = re.compile(r'^#\| fig-alt: (.+)$', re.MULTILINE)
 
 
