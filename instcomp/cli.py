@@ -527,8 +527,9 @@ def decode_command(
 # %% ../nbs/face/cli.ipynb #71e3a9c2
 def _shown_by(file):
     "The model that shows a file: the maker of codes, of signals the one that fills in what lies between."
+    from instcomp.data.code_folders import open_codes
     from instcomp.tasks.registry import weights_for
-    return _maker(file) if file.suffix == '.safetensors' else weights_for(file, 2)
+    return _maker(open_codes(file)) if file.suffix == '.safetensors' else weights_for(file, 2)
 
 @app.command('view', **_about('view'))
 def view_command(
