@@ -3,27 +3,17 @@ coordinates, no coordinate noise, dropout 0.1. Run: python benchmarks/step.py [-
 """
 import argparse
 import json
-import time
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from bench import clocked
 
 from instcomp.experiments.builder import build
 from instcomp.fields.coords import grid
 from instcomp.training.device import DTYPES, device_of, precision_of
 from instcomp.training.trainer import optimizer
 
-
-def seconds(f, runs, device):
-    "Median of `runs` calls after one to warm up."
-    took = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        f()
-        if device.type == 'cuda': torch.cuda.synchronize()
-        took.append(time.perf_counter() - start)
-    return sorted(took[1:])[runs//2]
 
 def measure(method, precision, device, runs):
     "One row: a preset's method at one precision."
@@ -39,9 +29,9 @@ def measure(method, precision, device, runs):
     def predict():
         with torch.no_grad(), lower(): model(images, grid((178, 178), device=device))
     model.train()
-    train = seconds(step, runs, device)
+    train = clocked(step, device, runs)
     model.eval()
-    return dict(train=train, predict=seconds(predict, runs, device))
+    return dict(train=train, predict=clocked(predict, device, runs))
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -215,13 +215,16 @@ def _last(out, last, what=''):
     return (f'{out}: step {last["step"]}, {SAID[name].format(what, last.get(name, 0))}, {seconds:.0f} s on '
             f'{last["device"]} in {last["precision"]}')
 
+def _signalled(error, first):
+    "The exit after Ctrl-C or SIGTERM, of which what was stopped says a line; of several processes the first."
+    code = getattr(error, 'code', 130)                       # 143 after SIGTERM
+    return typer.Exit(_stop(error, code) if first else code)
+
 @contextmanager
 def _training(first=True):
     "What ends a training early becomes a line and an exit code; of several processes the first speaks."
     try: yield
-    except KeyboardInterrupt as error:
-        code = getattr(error, 'code', 130)                   # 143 after SIGTERM
-        raise typer.Exit(_stop(error, code) if first else code) from error
+    except KeyboardInterrupt as error: raise _signalled(error, first) from error
     except FloatingPointError as error: raise typer.Exit(_stop(error, 1) if first else 1) from error
     except ChildProcessError as error:
         from instcomp.training.checkpoint import deaf
@@ -413,9 +416,7 @@ def _to_folder(inputs, encode, path, home, **how):
     first = how['processes'].rank == 0
     bar = partial(tqdm, disable=None if first else True, smoothing=.05)
     try: return encode_corpus(inputs, encode, home, path, bar=bar, **how)
-    except KeyboardInterrupt as error:
-        code = getattr(error, 'code', 130)
-        raise typer.Exit(_stop(error, code) if first else code) from error
+    except KeyboardInterrupt as error: raise _signalled(error, first) from error
 
 @app.command('encode', **_about('encode'))
 def encode_command(

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['makeable', 'write', 'replaced', 'staged', 'folder', 'place', 'writing', 'put', 'run_folder', 'same_file', 'spare',
-           'read_json', 'json_text', 'printable', 'system_words', 'few']
+           'read_json', 'json_text', 'printable', 'file_digest', 'system_words', 'few']
 
 # %% ../nbs/face/files.ipynb #a09c5661
+import hashlib
 import json
 import math
 import os
@@ -196,6 +197,12 @@ def printable(
 ):         # str
     "On one line; what would move the cursor or colour the terminal is spelled out."
     return ''.join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+def file_digest(
+    path,  # a file, read in pieces
+):         # 64 hexadecimal digits
+    "The SHA-256 of a file's bytes. `OSError`."
+    with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
 
 def system_words(
     error,  # OSError

@@ -7,7 +7,6 @@ __all__ = ['STRANGE', 'DEVICES', 'sha256', 'save_codes', 'CodeFile', 'model_of_c
            'output_names']
 
 # %% ../../nbs/data/code_files.ipynb #4fcc5fb2
-import hashlib
 import json
 import re
 import shutil
@@ -20,7 +19,7 @@ from tempfile import TemporaryFile
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..files import place, read_json, replaced, writing
+from ..files import file_digest, place, read_json, replaced, writing
 from ..models.codes import check_code, named, unnamed
 from ..schema import shown
 
@@ -43,7 +42,7 @@ def sha256(
     home,  # a folder with model.safetensors
 ):         # 64 hexadecimal digits
     "The hash of a model's weights: equal for equal files, different for any others."
-    return hashlib.sha256((Path(home)/'model.safetensors').read_bytes()).hexdigest()
+    return file_digest(Path(home)/'model.safetensors')
 
 # %% ../../nbs/data/code_files.ipynb #4cc51a8c
 def _raw(tensor): return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()

@@ -7,14 +7,13 @@ __all__ = ['INDEX', 'KIND', 'FORMAT', 'SHARDS', 'MADE', 'SHARD', 'shard_name', '
            'CodeFolder', 'open_codes']
 
 # %% ../../nbs/data/code_folders.ipynb #d850490e
-import hashlib
 import re
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from .code_files import CodeFile
-from ..files import json_text, put, read_json
+from ..files import file_digest, json_text, put, read_json
 from ..limits import check_limit
 from ..schema import shown
 
@@ -28,16 +27,13 @@ def shard_name(k):
     "The name of the k-th shard."
     return f'codes-{k:05}.safetensors'
 
-def _hash(path):
-    with open(path, 'rb') as file: return hashlib.file_digest(file, 'sha256').hexdigest()
-
 def shard_entry(
     path,  # a file of codes, whole
     keys,  # of its signals, in its order
 ):         # dict
     "What the index says of a shard."
     return dict(name=Path(path).name, signals=len(keys), bytes=Path(path).stat().st_size,
-                sha256=_hash(path), keys=keys)
+                sha256=file_digest(path), keys=keys)
 
 def save_index(
     folder,   # of the shards
@@ -108,7 +104,7 @@ class CodeFolder:
     def open(self, shard):
         "The file of an entry of the index. `ValueError` where it is another one."
         path = self.path/shard['name']
-        if shard['name'] not in self.proved and _hash(path) != shard['sha256']: raise self.other(shard)
+        if shard['name'] not in self.proved and file_digest(path) != shard['sha256']: raise self.other(shard)
         self.proved.add(shard['name'])
         file = CodeFile(path)
         if (len(file), file.sha256) == (shard['signals'], self.sha256): return file

@@ -321,12 +321,11 @@ def write_mp4(
     turns=4, # how often the frames are repeated
 ):           # the path
     "A film in H.264, each side made even by repeating its last row. `ValueError` without an encoder."
-    try: import imageio.v2 as imageio
-    except ImportError: imageio = None
     from importlib.util import find_spec
-    if imageio is None or find_spec('imageio_ffmpeg') is None:
+    if not (find_spec('imageio') and find_spec('imageio_ffmpeg')):
         how = "pip install 'instcomp[video]', or end the name in .gif"
         raise ValueError(f'{path}: .mp4 needs an encoder: {how}')
+    import imageio.v2 as imageio
     pictures = (frames.clamp(0, 1)*255).byte().cpu().numpy()
     pictures = np.pad(pictures, ((0, 0), *((0, n % 2) for n in pictures.shape[1:3]), (0, 0)), 'edge')
     how = dict(fps=fps, codec='libx264', macro_block_size=1, ffmpeg_log_level='quiet')

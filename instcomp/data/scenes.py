@@ -44,6 +44,10 @@ class Scene(NamedTuple):
     def lens_of(self, k):
         "Of pictures `k` (a list or tensor of numbers), as `rays` takes it."
         return self.lens if isinstance(self.lens, Lens) else [self.lens[int(i)] for i in k]
+    def take(self, k):
+        "The same with pictures `k` (a list or tensor of numbers) only."
+        depth = None if self.depth is None else self.depth[k]
+        return self._replace(images=self.images[k], poses=self.poses[k], lens=self.lens_of(k), depth=depth)
 
 # %% ../../nbs/data/scenes.ipynb #4e3e65fc
 def _wrong(path, what): return ValueError(f'{path}: {what}')
@@ -379,10 +383,6 @@ def _joined(path, a, b):
     return Scene(torch.cat([a.images, b.images]), torch.cat([a.poses, b.poses]), lens, depth,
                  a.skipped + b.skipped, tuple(dict.fromkeys(a.notes + b.notes)), len(a.images))
 
-def _first(scene, n):
-    "The first `n` pictures of a scene."
-    depth, lens = None if scene.depth is None else scene.depth[:n], scene.lens_of(range(n))
-    return scene._replace(images=scene.images[:n], poses=scene.poses[:n], lens=lens, depth=depth)
 
 def open_scene(
     path,         # a folder, or its transforms.json
@@ -394,7 +394,7 @@ def open_scene(
     scene = centre_square(read_scene(*show[:1], size, show[1]))
     if ask and split not in ('train', 'show'):
         scene = _joined(path, scene, centre_square(read_scene(ask[0], size, ask[1])))
-    if split == 'train' and not ask: scene = _first(scene, max(1, len(scene.images)//2))
+    if split == 'train' and not ask: scene = scene.take(list(range(max(1, len(scene.images)//2))))
     uv = pixels(*scene.images.shape[-2:])
     for lens in {scene.lens} if isinstance(scene.lens, Lens) else set(scene.lens):
         try: rays(torch.eye(4), lens, uv)

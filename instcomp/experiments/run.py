@@ -40,7 +40,8 @@ def _config(preset, data, steps, change):
     if steps is not None: change['train'] = change.get('train', {}) | dict(steps=steps)
     if data is not None:
         told = task_of(resolve(base, change) if base['data'] == 'file' else base).naming(data)
-        change = merged(told, change) | {key: told[key] for key in told if key == 'data'}
+        change = merged(told, change)                        # but for the data, what is set comes first
+        if 'data' in told: change['data'] = told['data']
     config = resolve(base, change)
     if data is None and config['data'] in ('folder', 'file'):
         raise ValueError(f'say which {config["data"]} with --data {config["data"].upper()}')
@@ -115,10 +116,11 @@ def fitted_file(
     data=None,  # a file; None: where it was
 ):              # Path
     "The file that a run learnt. `ValueError` for another one, or if it is not known where it is."
-    known = read_state(Path(run)/'state'/'state.json') if (Path(run)/'state'/'state.json').is_file() else {}
-    record = known.get('data') or {}
-    path = Path(data or record.get('path', ''))
-    if not (data or record.get('path')) or not path.exists():
+    state = Path(run)/'state'/'state.json'
+    record = state.is_file() and read_state(state)['data'] or {}
+    place = data or record.get('path')
+    path = Path(place or '')
+    if not place or not path.exists():
         raise ValueError(f'{data or record.get("name", run)}: the file that was learnt is not here; say '
                          'where with --data FILE')
     if record and data_record(path, checked_config(run))['sha256'] != record['sha256']:

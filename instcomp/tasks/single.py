@@ -23,6 +23,7 @@ from ..data.scenes import open_scene
 from ..evaluation.metrics import iou, psnr, si_sdr, spectrograms
 from ..evaluation.plot import save
 from ..fields.siren import normalised_cloud
+from ..files import file_digest
 from ..geometry.camera import Lens, orbit_pose, pinhole, pixels, project, rays
 from ..geometry.mesh import SURFACES, extract_mesh, labelled_points, mise, read_surface
 from ..geometry.mesh import surface_scores, winding_number, write_mesh
@@ -106,8 +107,8 @@ class SingleTask(Task):
     def naming(self, data): return dict(data='file', task=self.describe(self.read(data)))
     def record(self, name):
         "What a file is, to know it again, and where it was: name, files (1), sha256 of its bytes, path."
-        with open(name, 'rb') as file: digest = hashlib.file_digest(file, 'sha256').hexdigest()
-        return dict(name=Path(name).name, files=1, sha256=digest, path=str(Path(name).resolve()))
+        path = Path(name).resolve()
+        return dict(name=Path(name).name, files=1, sha256=file_digest(path), path=str(path))
     def evaluation(self, name, n, seed): return [self.read(name)]
     def protocol(self, name, n, seed): return f'{Path(name).name}, the file that was learnt'
     def encode(self, model, signal, steps=0, bar=iter, **coded): self.lacks('has no codes')
@@ -361,11 +362,7 @@ class OneSceneTask(SingleTask):
         asked = torch.arange(known, n) if known else torch.arange(0, n, 8)
         learnt = torch.tensor([k for k in range(n) if k not in set(asked.tolist())], dtype=torch.long)
         if not len(learnt): raise ValueError(f'{file}: {n} pictures are too few to learn from; give 2')
-        order = torch.cat([learnt, asked])
-        depth = None if scene.depth is None else scene.depth[order]
-        lens = scene.lens if isinstance(scene.lens, Lens) else scene.lens_of(order)
-        return scene._replace(images=scene.images[order], poses=scene.poses[order], lens=lens, depth=depth,
-                              context=len(learnt))
+        return scene.take(torch.cat([learnt, asked]))._replace(context=len(learnt))
     def describe(self, signal):
         frame, away = world_frame(signal.poses)
         poses, lens = moved(signal.poses, frame), signal.lens_of([0])
@@ -419,10 +416,7 @@ class OneSceneScores(OneSceneTask):
         scene = self.ours(signals[0])
         found = []
         for k in bar(self.asked(scene)):
-            one = scene._replace(images=scene.images[[0, k]], poses=scene.poses[[0, k]], context=1,
-                                 lens=scene.lens if isinstance(scene.lens, Lens) else scene.lens_of([0, k]),
-                                 depth=None if scene.depth is None else scene.depth[[0, k]])
-            found.append(score_scene(model, one, fine=model.fine))
+            found.append(score_scene(model, scene.take([0, k])._replace(context=1), fine=model.fine))
         level = torch.cat([one['psnr'] for one in found])
         depth = [one['depth_error'] for one in found if one['depth_error'] == one['depth_error']]
         white = psnr(torch.ones_like(scene.images[scene.context:]), scene.images[scene.context:])

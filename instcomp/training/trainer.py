@@ -257,8 +257,7 @@ def begin(run, config, resume, processes, data=None):
     "The last checkpoint's numbers; {} for a new run."
     if processes.rank == 0: claim(run, config, resume, data)
     processes.wait()                                                         # until the folder is ours
-    last = run.peek() or {}
-    return last
+    return run.peek() or {}
 
 def restore(run, last, processes):
     "The state of the last checkpoint, and the history up to it."
