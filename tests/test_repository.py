@@ -1,5 +1,6 @@
 "What stands around the code: workflows, hooks, forms, and the lines for those without `make`."
 import json
+import os
 import re
 import subprocess
 
@@ -67,8 +68,9 @@ def test_lines_for_windows_are_those_of_make():
     text = (ROOT/'CONTRIBUTING.md').read_text('utf-8')
     lines = re.search(r'```powershell\n(.*?)```', text, re.S)[1].splitlines()
     said = [line.replace('.venv\\Scripts\\', '.venv/bin/') for line in lines if line.startswith('.venv')]
-    dry = ['make', '-n', '-o', '.venv/.installed', 'demo', 'lab', 'docs', 'test']
-    done = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    alone = {key: value for key, value in os.environ.items() if not key.startswith('MAKE')}
+    dry = ['make', '-n', '--no-print-directory', '-o', '.venv/.installed', 'demo', 'lab', 'docs', 'test']
+    done = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True, env=alone).stdout
     recipes = [line.removeprefix('OMP_NUM_THREADS=1 ') for line in done.replace('\\\n', '').splitlines()]
     recipes = [re.sub(r'( nbs/\S+\.ipynb)+', ' nbs', re.sub(r'\s+', ' ', line)) for line in recipes]
     install = re.search(r"pip install .*'", (ROOT/'Makefile').read_text('utf-8'))[0]

@@ -446,6 +446,7 @@ ROWS = {'image-ipc-tiny': folder_of, 'image-local-tiny': folder_of,
 def words_of(name, tmp_path):
     data = ['--data', ROWS[name](tmp_path/'in')] if ROWS[name] else []
     more = ['--set', 'task.support=1'] if name.startswith('nvs') else []
+    more += ['--precision', 'fp32']             # `auto` is a measurement: two runs may choose two precisions
     return ['train', name, *data, '--out', tmp_path/'run', '--steps', 2, '--set', 'train.batch=1', *more]
 
 
