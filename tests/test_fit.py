@@ -24,7 +24,7 @@ from instcomp.geometry.mesh import read_mesh
 from instcomp.progress import Forecast, paced, progress
 
 pytestmark = pytest.mark.usefixtures('one_thread')
-SMALL = dict(picture=dict(size=256, inr=dict(hidden=24), train=dict(steps=8, every=4)),
+SMALL = dict(picture=dict(size=256, precision='fp32', inr=dict(hidden=24), train=dict(steps=8, every=4)),
              sound=dict(size=64, inr=dict(hidden=8), train=dict(steps=4, every=2)),
              shape=dict(size=128, inr=dict(hidden=32), task=dict(surface=2000),
                         train=dict(steps=40, every=40)),
@@ -55,9 +55,9 @@ def here(files, tmp_path, monkeypatch):
 
 def words(kind):
     "The small settings as `--set` has them."
-    parts = {key: value for key, value in SMALL[kind].items() if key != 'size'}
+    parts = {key: value for key, value in SMALL[kind].items() if isinstance(value, dict)}
     flat = {f'{key}.{k}': v for key, value in parts.items() for k, v in value.items()}
-    flat['size'] = SMALL[kind]['size']
+    flat |= {key: value for key, value in SMALL[kind].items() if key not in parts}
     return [f'--set={key}={json.dumps(value)}' for key, value in flat.items()]
 
 
