@@ -6,9 +6,11 @@
     python benchmarks/bench.py --tiny              the same rows on models of minutes: does it run at all?
 
 First the ceiling: products of large matrices in fp32 and bf16, and a copy. Each row then says its seconds
-(median), its floating-point operations (torch.utils.flop_counter) and its part of the ceiling of its
-precision. Figures on one machine, idle. A run is one file, benchmarks/speed/<row>.json; the tables and the
-plot of benchmarks/README.md are written from these files by `report`, also alone: --report.
+(median), its floating-point operations (torch.utils.flop_counter), its part of the ceiling of its
+precision, and the share of its time that passes inside products, convolutions and the attention kernel
+(torch.profiler, one more call): what is left is all that better plumbing could save. Figures on one
+machine, idle. A run is one file, benchmarks/speed/<row>.json; the tables and the plot of
+benchmarks/README.md are written from these files by `report`, also alone: --report.
 """
 import argparse
 import json
@@ -24,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from origin import commands, commit
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from instcomp.data.scenes import Scene, SceneSource
@@ -184,6 +187,19 @@ def operations(job):
     return counter.get_total_flops()
 
 
+PRODUCTS = 'mm', 'addmm', 'bmm', 'baddbmm', 'mkldnn_convolution', 'cudnn_convolution', 'convolution_backward'
+
+
+def products(job, device):
+    "Share of a call's time inside products, convolutions and kernels of attention."
+    kind = ProfilerActivity.CUDA if device.type == 'cuda' else ProfilerActivity.CPU
+    with profile(activities=[kind], acc_events=True) as seen: job()
+    name = 'self_device_time_total' if device.type == 'cuda' else 'self_cpu_time_total'
+    times = {event.key.removeprefix('aten::'): getattr(event, name) for event in seen.key_averages()}
+    inside = sum(t for key, t in times.items() if key in PRODUCTS or 'flash_attention' in key)
+    return inside/sum(times.values())
+
+
 def measure(name, names, device, runs, limits):
     "Seconds of a row by every way, beside what it computes and the ceiling."
     torch.manual_seed(0)
@@ -196,18 +212,32 @@ def measure(name, names, device, runs, limits):
         rate = work/seconds[road]
         goes = road if name in ATTEND else 'none'
         found[precision] = dict(seconds=seconds[road], attention=goes, roads=seconds, gflops=rate,
-                                part=rate/limits[precision])
+                                part=rate/limits[precision],
+                                products=products(lambda p=precision, r=road: job(Way(p, r)), device))
     return dict(row=name, says=SAYS[name], gflop=work, ceiling=limits, precisions=found)
 
 
 def table(runs):
     "One line a row and precision."
-    lines = ['| row | precision | seconds | GFLOP | GFLOP/s | part of the ceiling | attention |',
-             '|---|' + '---|'*6]
+    lines = ['| row | precision | seconds | GFLOP | GFLOP/s | part of the ceiling | time in products '
+             '| attention |', '|---|' + '---|'*7]
     for run in runs:
         for precision, got in run['precisions'].items():
             lines.append(f'| {run["says"]} | {precision} | {got["seconds"]:.3g} | {run["gflop"]:.0f} '
-                         f'| {got["gflops"]:.0f} | {100*got["part"]:.0f} % | {got["attention"]} |')
+                         f'| {got["gflops"]:.0f} | {100*got["part"]:.0f} % '
+                         f'| {100*got["products"]:.0f} % | {got["attention"]} |')
+    return '\n'.join(lines)
+
+
+def ratios():
+    "How many times as fast as the official code, of benchmarks/ratios.py."
+    claims = json.loads((HERE/'claims'/'speed.json').read_text('utf-8'))
+    keys = dict(train_step_ratio='step', inference_ratio='predict', cavia_step_ratio='cavia',
+                views_step_ratio='views')
+    lines = ['| times as fast as the official code | fp32 | bf16 |', '|---|---|---|']
+    for key, name in keys.items():
+        values = ' | '.join(f'{claims[f"{key}_{p}"]["value"]:.2f}' for p in ('fp32', 'bf16'))
+        lines.append(f'| {SAYS[name]} | {values} |')
     return '\n'.join(lines)
 
 
@@ -238,10 +268,16 @@ def report():
 * ceiling: products of large matrices, {top['fp32']:.0f} GFLOP/s in fp32, {top['bf16']:.0f} in bf16
 * copies: {top['copy']:.0f} GB/s
 * operations: those of matrix products, counted with attention by heads
+* time in products: also inside convolutions and kernels of attention, by torch.profiler
 
 {table(runs)}
 
 ![part of the ceiling](speed/ceiling.png)
+
+The official code (kakaobrain/ginr-ipc at 135f55c, in fp32, its only precision on a processor) and ours,
+turn by turn in one process; the median of the rounds' ratios (`python benchmarks/ratios.py --peer FOLDER`):
+
+{ratios()}
 """
     (HERE/'README.md').write_text(text, 'utf-8')
 
