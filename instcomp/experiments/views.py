@@ -37,7 +37,7 @@ def _paper(family, method, views=1):
 SHAPE = dict(dropout=0., std=.02, shift=.5, gain=8.)
 START = dict(name='gradient', steps=2, lr=.01, std=None)                  # all matrices, by gradient steps
 
-def _tiny(family, modulator, steps=1500, objects=400, **encoder):
+def _tiny(family, modulator, steps=1500, objects=400, encoder=None):
     task = dict(near=2.9, far=5.1, points=28, rays=64, most=256, asked=None, adaptive=.5, scale=10.,
                 support=[1, 5], objects=objects)
     refine = dict(lr=.0005 if encoder else .05, betas=[.9, .9])        # weights themselves, or a code
@@ -60,7 +60,7 @@ VIEW_PRESETS = {
     **{f'nvs-ipc-tiny-{f}': _tiny(f, dict(name='ipc', layer=1, rank=32)) for f in FAMILIES},
     'cars-ipc': _tiny('cars', dict(name='ipc', layer=1, rank=32), 6000, 800),
     **{f'nvs-transinr-tiny-{f}': _tiny(f, dict(name='columns', groups=6)) for f in FAMILIES},
-    **{f'nvs-learnedinit-tiny-{f}': _tiny(f, dict(name='weights'), **START) for f in FAMILIES},
+    **{f'nvs-learnedinit-tiny-{f}': _tiny(f, dict(name='weights'), encoder=START) for f in FAMILIES},
     **{f'nvs-{m}-small-{f}': _small(f, m) for m in ('ipc', 'transinr') for f in FAMILIES},
     **{f'nvs-ipc-paper-{f}': _paper(f, 'ipc') for f in FAMILIES},
     **{f'nvs-ipc-paper-{f}-{v}views': _paper(f, 'ipc', v) for f in FAMILIES for v in (2, 3, 4, 5)},
