@@ -199,6 +199,11 @@ def test_what_resolves_is_built(seed):
         built += 1
 
 
+def test_a_part_of_a_task_wants_the_task():
+    new = {key: value for key, value in PRESETS['audio-ipc-tiny'].items() if key != 'task'}
+    with pytest.raises(ValueError, match='it is made for task audio, not none'): schema.resolve(new)
+
+
 def test_a_wrong_row_leaves_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for preset, words in [('image-ipc-tiny', 'modulator.inr=3'), ('inrgan-tiny', 'train.warmup=-1'),

@@ -450,3 +450,14 @@ def test_a_name_that_is_no_utf8(tmp_path, ending):
     assert sound.shape == (1, 16_000) and rate == 16_000 and len(Clips([path], 8000, 512)) == 1
     path.write_bytes(path.read_bytes()[:40])
     assert os.fsdecode(b'caf\xe9') in refused(lambda: read_sound(path))
+
+
+@pytest.mark.parametrize('begins', [0, 1])
+def test_where_the_samples_of_an_au_begin(tmp_path, begins):
+    "A head that puts its samples inside itself: a part is what stands there in the whole."
+    soundfile.write(tmp_path/'a.au', VOICE[:900].numpy(), 8000, 'PCM_16')
+    data = (tmp_path/'a.au').read_bytes()
+    (tmp_path/'a.au').write_bytes(data[:4] + struct.pack('>I', begins) + data[8:])
+    whole = read_sound(tmp_path/'a.au')[0]
+    assert torch.equal(read_sound(tmp_path/'a.au', 450, 9)[0], whole[:, 450:459])
+    assert torch.equal(read_sound(tmp_path/'a.au', 0, 9)[0], whole[:, :9])

@@ -190,8 +190,8 @@ def _blocks(file, count):
         count -= len(data)
 
 def _to(file, start, exact):
-    "Go to a sample: by a jump, or by reading up to it."
-    if start and exact: return file.seek(start)
+    "Go to a sample: by a jump, also to the first (an odd AU header is skipped only so), or by reading on."
+    if exact: return file.seek(start)
     for _ in _blocks(file, start): pass
 
 def _mono(path, data):

@@ -44,7 +44,7 @@ def key(rng, row):
     "A key of a row, mostly one that it has: (section, name) or (section,)."
     section = pick(rng, [*row]) if rng.random() < .9 else pick(rng, [*ROLES, *SECTIONS, *NAMES])
     inside = row.get(section)
-    if not isinstance(inside, dict) or rng.random() < .15: return (section,)
+    if not isinstance(inside, dict) or not inside or rng.random() < .15: return (section,)
     return section, pick(rng, [*inside]) if rng.random() < .9 else pick(rng, NAMES)
 
 

@@ -48,7 +48,7 @@ def model(): return load('voices-ipc', 'cpu')
 def flipped(rng, data):
     "A few other bytes, most of them in the head."
     data = bytearray(data)
-    for _ in range(rng.integers(1, 6)):
+    for _ in range(rng.integers(1, 6) if data else 0):
         top = min(len(data), int(rng.choice([48, 200, len(data)])))
         data[rng.integers(top)] = rng.choice([0, 1, 127, 128, 255, int(rng.integers(256))])
     return bytes(data)
