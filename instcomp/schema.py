@@ -767,8 +767,8 @@ class Parts:
         "`ValueError` for parts that do not fit together."
         for role, name in self.names.items():
             tasks = ROLES[role][name].tasks
-            if tasks and self.names.get('task') not in tasks:
-                raise wrong(role, name, f'it is made for task {" or ".join(tasks)}, not {self.names.get("task", "none")}')
+            if tasks and (told := self.names.get('task')) not in tasks:
+                raise wrong(role, name, f'it is made for task {" or ".join(tasks)}, not {told or "none"}')
         self.check_models()
         for section in self.sections.values(): section.check(self)
     def check_models(self):
