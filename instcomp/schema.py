@@ -688,7 +688,7 @@ def _fourier(settings, name): return Entry(settings, f'fields.fourier:{name}')
 
 def _modulation(settings, name): return Entry(settings, f'models.modulation:{name}')
 
-LOCAL_ROW = ('data', 'size', 'train', 'precision')
+LOCAL_ROW = ('task', 'data', 'size', 'train', 'precision')
 
 def _local(settings, role, *tasks):
     return Entry(settings, model='models.local:local_model', sections=(*LOCAL_ROW, role),
@@ -767,8 +767,8 @@ class Parts:
         "`ValueError` for parts that do not fit together."
         for role, name in self.names.items():
             tasks = ROLES[role][name].tasks
-            if tasks and (told := self.names.get('task')) not in tasks:
-                raise wrong(role, name, f'it is made for task {" or ".join(tasks)}, not {told or "none"}')
+            if tasks and self.names['task'] not in tasks:
+                raise wrong(role, name, f'it is made for task {" or ".join(tasks)}, not {self.names["task"]}')
         self.check_models()
         for section in self.sections.values(): section.check(self)
     def check_models(self):
@@ -806,7 +806,7 @@ def merged(
 def _check_keys(row, overrides):
     "`ValueError` for a key that such rows or overrides do not have, or where one is missing."
     entry = plan(row)
-    known = [*HEAD, *entry.sections, *entry.optional]
+    known = [*dict.fromkeys([*HEAD, *entry.sections, *entry.optional])]
     _only(overrides, known[3:])
     _only(row, known)
     for key in entry.sections:

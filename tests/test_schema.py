@@ -199,9 +199,11 @@ def test_what_resolves_is_built(seed):
         built += 1
 
 
-def test_a_part_of_a_task_wants_the_task():
-    new = {key: value for key, value in PRESETS['audio-ipc-tiny'].items() if key != 'task'}
-    with pytest.raises(ValueError, match='it is made for task audio, not none'): schema.resolve(new)
+@pytest.mark.parametrize('name', ['audio-ipc-tiny', 'photos-zoom', 'speech-local'])
+def test_a_row_without_a_task(name):
+    "Also of a whole model, which decides about the other sections."
+    new = {key: value for key, value in PRESETS[name].items() if key != 'task'}
+    with pytest.raises(ValueError, match="lacks 'task'"): schema.resolve(new)
 
 
 def test_a_wrong_row_leaves_nothing(tmp_path, monkeypatch, capsys):
