@@ -6,11 +6,11 @@
 Fifty photographs of a fox's head by a wall, with cameras by COLMAP, from github.com/NVlabs/instant-ngp at one
 commit, checked by a digest. Its licence (NVIDIA Source Code License) allows non-commercial use only, so
 nothing of it is kept here but the figures: `instcomp fit` at its preset's settings, every eighth picture held
-out, one seed. Writes benchmarks/claims/real_scene.json unless --folder or --out says otherwise.
+out, one seed. The figures name --folder FOLDER, so that nothing repeats a download by itself. Writes
+benchmarks/claims/real_scene.json unless --folder or --out says otherwise.
 """
 import argparse
 import hashlib
-import json
 import os
 import tempfile
 import time
@@ -60,7 +60,8 @@ def fetched(home, source=SOURCE, digest=DIGEST, numbers=PICTURES):
         for name in ['transforms.json', *(f'images/{k:04}.jpg' for k in numbers)]:
             (scene/name).write_bytes(data := read(f'{source}/{name}'))
             told.update(data)
-        if told.hexdigest() != digest: raise OSError(f'{source}: not the files that were there; nothing is kept')
+        if told.hexdigest() != digest:
+            raise OSError(f'{source}: not the files that were there; nothing is kept')
         os.replace(scene, home)
     return home
 
@@ -84,8 +85,8 @@ def main():
              'processor_seconds': round(seconds, 1)}
     print(found, result['protocol'], flush=True)
     out = a.out or (None if a.folder else CLAIMS)
-    about = dict(command='python benchmarks/real_scene.py', seed=0, device='cpu', threads=1, commit=commit(),
-                 steps=a.steps, side=a.side, protocol=result['protocol'])
+    about = dict(command='python benchmarks/real_scene.py --folder FOLDER', seed=0, device='cpu',
+                 threads=1, commit=commit(), steps=a.steps, side=a.side, protocol=result['protocol'])
     if out: add(out, {f'real_scene_{key}': dict(value=value) | about for key, value in found.items()})
 
 
