@@ -72,7 +72,8 @@ def measure(folder, run, steps, side):
     fit_file(folder, run, steps=steps, change=dict(task=dict(side=side)), device='cpu', bar=False)
     seconds, model = time.process_time() - began, load(run, 'cpu')
     task = task_of(model.config)
-    return task.evaluate(model, task.evaluation(str(folder), 1, 0)), seconds
+    protocol = task.protocol(str(folder), 1, 0)
+    return task.evaluate(model, task.evaluation(str(folder), 1, 0), protocol=protocol), seconds
 
 
 def main():
