@@ -1,4 +1,4 @@
-"""IPC beside TransINR on chairs and lamps, as benchmarks/nvs.py has it for cars: one picture of an unseen object.
+"""IPC beside TransINR on chairs and lamps, as nvs.py has it for cars: one picture of an unseen object.
 
     python benchmarks/families.py                      both families, 1,500 steps, seed 0
     python benchmarks/families.py --seeds 0 1 2        three seeds
@@ -60,7 +60,8 @@ def main():
     for seed, a.family, method in product(a.seeds, FAMILIES, METHODS):
         key = f'{a.family} {method} {seed}'
         if key in known: continue
-        scenes, runs, began = held_out(a.family, dict(size=32, task={}), a.objects, 0), a.runs, time.process_time()
+        began, runs = time.process_time(), a.runs
+        scenes = held_out(a.family, dict(size=32, task={}), a.objects, 0)
         a.runs = runs/a.family
         a.runs.mkdir(parents=True, exist_ok=True)
         known[key] = one(trained(a, method, seed), scenes, 1) | dict(white=white(scenes))

@@ -1,6 +1,6 @@
-"""Beside the ladder of benchmarks/inrgan.py: a convolutional generator, classes, and what lies beyond the frame.
+"""Beside the ladder of inrgan.py: a convolutional generator, classes, and what lies beyond the frame.
 
-    python benchmarks/inrgan_more.py conv      convolutions of about the work of rung 5, steps and seeds as there
+    python benchmarks/inrgan_more.py conv      convolutions of about the work of rung 5, for as many steps
     python benchmarks/inrgan_more.py classes   rung 5 told which of cars, chairs, lamps to draw
     python benchmarks/inrgan_more.py zoom      rung 5 on crops of photographs, evaluated beyond the frame
 
@@ -51,6 +51,7 @@ def of_convolutions(config):
     return GAN(Convolutions(), Discriminator(**config['discriminator']), **config['loss'], config=config)
 
 
+def bytes_of(p): return (p.clamp(0, 1)*255).round().to(torch.uint8).contiguous()
 def mean_swd(a, b): return round(sum(swd(a, b))/2, 3)
 
 
@@ -62,14 +63,16 @@ def conv(a):
     real, held_out = data(a.runs, 16)
     rows = []
     for seed in range(a.seeds):
-        gan, last, _ = learn(row(5, seed, a.steps), a.runs/f'conv-{a.steps}-{seed}', real, held_out, of_convolutions)
+        folder = a.runs/f'conv-{a.steps}-{seed}'
+        gan, last, _ = learn(row(5, seed, a.steps), folder, real, held_out, of_convolutions)
         rows.append(dict(seed=seed, swd=round(last['swd'], 4), precision=round(last['precision'], 4),
                          recall=round(last['recall'], 4), params=sum(p.numel() for p in gan.G.parameters())))
         print(rows[-1], flush=True)
         if seed == 0: first = sheet(gan)
     G = build_gan(row(5)).G                          # what a preview of half the side costs
     costs = dict(conv=work(gan.G), conv_preview=work(gan.G), rung5=work(G), rung5_preview=work(G, size=8))
-    claims = dict(swd_conv=sum(r['swd'] for r in rows)/len(rows), **{f'mmacs_{k}': v for k, v in costs.items()})
+    claims = {f'mmacs_{k}': v for k, v in costs.items()}
+    claims['swd_conv'] = sum(r['swd'] for r in rows)/len(rows)
     return dict(protocol=protocol(16), steps=a.steps, rows=rows, mmacs=costs), claims, dict(conv=first)
 
 
@@ -89,18 +92,20 @@ def classes(a):
                             for j in range(3) for k in range(3)}
     gan, last, _ = learn(config, a.runs/f'classes-{a.steps}', real, held_out, build_gan, score,
                          kind[:len(real)])
-    among = [[mean_swd(held_out[kept == k], real[kind[:len(real)] == j][:170]) for k in range(3)] for j in range(3)]
+    of_class = lambda j: real[kind[:len(real)] == j][:170]
+    among = [[mean_swd(held_out[kept == k], of_class(j)) for k in range(3)] for j in range(3)]
     table = [[last[f'{j}{k}'] for k in range(3)] for j in range(3)]
     own = sum(table[k][k] for k in range(3))/3
     said = f'rows: what the label says; columns: held-out pictures of {", ".join(NAMES)}; {protocol(16)}'
-    pictures = {name: (told(gan, k, 12).clamp(0, 1)*255).round().to(torch.uint8) for k, name in enumerate(NAMES)}
+    pictures = {name: bytes_of(told(gan, k, 12)) for k, name in enumerate(NAMES)}
     return dict(protocol=said, steps=a.steps, seed=0, names=NAMES, samples=table, real=among), dict(
         swd_classes_own=own), pictures
 
 
 def zoom(a):
     cut = Crops(photos()).cut                        # 24 x 24, of which the middle 16 x 16 is shown
-    seen, held_out = (cut(n, 24, np.random.default_rng(k)) for k, n in enumerate((PICTURES - HELD_OUT, HELD_OUT)))
+    seen, held_out = (cut(n, 24, np.random.default_rng(k))
+                      for k, n in enumerate((PICTURES - HELD_OUT, HELD_OUT)))
     middle = lambda p: p[..., 4:20, 4:20].contiguous()
 
     def score(held_out): return lambda gan: dict(swd=mean_swd(held_out, samples(gan, HELD_OUT)))
@@ -117,15 +122,15 @@ def zoom(a):
     found = {k: {b: round(v, 2) for b, v in f.items()} for k, f in found.items()}
     # how colours change across the frame's edge, beside the step one pixel further inside
     for name, p in (made | {'real pictures': held_out}).items():
-        step = lambda i, p=p: (p[..., i, 4:20] - p[..., i + 1, 4:20]).square().mean().sqrt().item()
-        found[name] |= dict(across=round(step(3), 4), inside=round(step(4), 4),
-                            outside=round((p[..., 0, 4:20] - p[..., 3, 4:20]).square().mean().sqrt().item(), 4))
-    said = ('crops of the training photographs, 24 x 24; the generator learned the middle 16 x 16 and is evaluated '
-            f'on 24 x 24; {HELD_OUT} pictures against {HELD_OUT} other crops: sliced Wasserstein distance x 1000 '
-            'of 7 x 7 patches, two bands; colour steps: root mean square, across the upper edge of the frame')
+        step = lambda i, k, p=p: round((p[..., i, 4:20] - p[..., k, 4:20]).square().mean().sqrt().item(), 4)
+        found[name] |= dict(across=step(3, 4), inside=step(4, 5), outside=step(0, 3))
+    said = ('crops of the training photographs, 24 x 24; the generator learned the middle 16 x 16 and is '
+            f'evaluated on 24 x 24; {HELD_OUT} pictures against {HELD_OUT} other crops: sliced Wasserstein '
+            'distance x 1000 of 7 x 7 patches, two bands; colour steps: root mean square, across the upper '
+            'edge of the frame')
     claims = {f'swd_zoom_{k.replace(" ", "_")}': (v['fine'] + v['coarse'])/2 for k, v in found.items()}
-    pictures = {name: (p[:8].clamp(0, 1)*255).round().to(torch.uint8).contiguous() for name, p in
-                dict(zoom_network=wide, zoom_reflect=made['reflect'], zoom_real=held_out).items()}
+    pictures = {f'zoom_{name}': bytes_of(p[:8]) for name, p in
+                dict(network=wide, reflect=made['reflect'], real=held_out).items()}
     return dict(protocol=said, steps=a.steps, seed=0, frame=last['swd'], found=found), claims, pictures
 
 
