@@ -80,13 +80,14 @@ def judge(real):                                      # model -> numbers, for `t
     return score
 
 
-def learn(config, folder, real, held_out, make=build_gan):  # -> averaged GAN; last numbers; history
+def learn(config, folder, real, held_out, make=build_gan, score=judge, label=None):
+    "Averaged GAN; last numbers; history."
     torch.manual_seed(config['train']['seed'])
     gan, done = make(config), folder/'done.json'
     if not done.exists():
         start = time.process_time()
-        draws = GANBatches(real, config['train']['batch'], seed=config['train']['seed'])
-        train(gan, config, draws, folder, judge(held_out), True, 'cpu', 'fp32', bar=False)
+        draws = GANBatches(real, config['train']['batch'], label, config['train']['seed'])
+        train(gan, config, draws, folder, score(held_out), True, 'cpu', 'fp32', bar=False)
         done.write_text(json.dumps(time.process_time() - start))
     history = [json.loads(line) for line in (folder/'metrics.jsonl').read_text().splitlines()]
     return load_weights(gan, folder).eval(), history[-1] | dict(cpu=json.loads(done.read_text())), history
