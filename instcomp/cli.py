@@ -330,7 +330,7 @@ def eval_command(
     refine: Steps = 0,
     n: Annotated[int, typer.Option('--n', min=1, help='held-out signals, at most')] = 256,
     seed: Annotated[int, typer.Option(min=0, help='of the choice of signals')] = 0,
-    draw: Annotated[bool, typer.Option('--pictures', help='also pictures of a few, or of held-out views')] = False,
+    draw: Annotated[bool, typer.Option('--pictures', help='also some pictures, held-out views')] = False,
     as_json: AsJson = False,
     out: Annotated[Path, typer.Option(help='folder for eval.json; default: the run folder')] = None,
     device: Device = 'auto',
