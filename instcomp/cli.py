@@ -125,7 +125,7 @@ EXAMPLES = dict(
            'train image-ipc-tiny --set train.lr=0.001 --set inr.hidden=128', 'train image-ipc-tiny --resume'],
     fit=['fit photo.jpg', 'fit song.wav -o runs/song --steps 5000', 'fit bunny.ply --set inr.hidden=256',
          'fit photo.jpg --preset fit-picture-fourier', 'fit lego/transforms.json --resume'],
-    eval=['eval photos-ipc', 'eval runs/mine --data my/pictures --json', 'eval runs/photo'],
+    eval=['eval photos-ipc', 'eval runs/mine --data my/pictures --json', 'eval runs/lego --pictures'],
     encode=['encode my/pictures -o codes.safetensors', 'encode a.png --quality 50 -o a.safetensors',
             'encode archives/*.tar -o codes/'],
     decode=['decode codes.safetensors -o out', 'decode codes.safetensors -o out --scale 2.5'],
@@ -330,7 +330,7 @@ def eval_command(
     refine: Steps = 0,
     n: Annotated[int, typer.Option('--n', min=1, help='held-out signals, at most')] = 256,
     seed: Annotated[int, typer.Option(min=0, help='of the choice of signals')] = 0,
-    draw: Annotated[bool, typer.Option('--pictures', help='also pictures of a few')] = False,
+    draw: Annotated[bool, typer.Option('--pictures', help='also some pictures, held-out views')] = False,
     as_json: AsJson = False,
     out: Annotated[Path, typer.Option(help='folder for eval.json; default: the run folder')] = None,
     device: Device = 'auto',
@@ -369,6 +369,8 @@ def _report(n, left, again):
     if again:
         listed = few([one.key for one in again], word=_printable)
         _stop(f'{len(again)} listed more than once, encoded once: {listed}')
+
+def _bar_of(inputs): return partial(progress, leave=False) if len(inputs) == 1 else iter
 
 def _is_folder(out): return str(out).endswith(('/', os.sep)) or Path(out).is_dir()
 
@@ -410,6 +412,11 @@ def _to_file(inputs, encode, path, home):
     save_codes(path, signals(), home)
     return left
 
+def _one_file(path, inputs, home, processes, overwrite):
+    "A place for one file of codes. `ValueError`, `OSError` for another."
+    if processes.size > 1: raise ValueError(f'{path}: several processes need a folder: give {path.stem}/')
+    spare(place(path), chain(_weights(home), *(_below(one.path) for one in inputs)), overwrite)
+
 def _to_folder(inputs, encode, path, home, **how):
     "All inputs to a folder of codes, together with other processes; what the first says of it."
     from instcomp.experiments.corpora import encode_corpus
@@ -428,6 +435,7 @@ def encode_command(
     steps: Steps = 0,
     quality: Quality = None,
     device: Device = 'auto',
+    precision: Annotated[str, typer.Option(help='fp32, bf16, fp16; auto: the fastest')] = 'fp32',
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     limit: Limit = None,
@@ -436,28 +444,28 @@ def encode_command(
     "Signals to codes that name their model: one file, or a folder that goes on where it was stopped."
     from instcomp.data.archives import find_inputs
     from instcomp.experiments.builder import find, load
-    from instcomp.experiments.corpora import encoder, quality_of
+    from instcomp.experiments.corpora import encoder, quality_of, way_of
     from instcomp.tasks.registry import task_of
     from instcomp.training.device import Processes
     model, processes = model or _model_for(files[0]), Processes(device)
     net, home = load(model, str(processes.device)), find(model)
     task, quality = task_of(net.config), quality_of(net, quality)
     inputs, again, others = find_inputs(files, task.reads)
-    bar = partial(progress, leave=False) if len(inputs) == 1 else iter
-    encode, path = encoder(net, task, steps, quality, bar), Path(out)
-    if _is_folder(out):
+    making, path = partial(encoder, net, task, steps, quality, _bar_of(inputs)), Path(out)
+    begun = path if _is_folder(out) and not overwrite else None
+    way = way_of(precision, net, task, inputs, processes, making, begun)
+    encode, how = making(way), dict(precision=way.precision, attention=way.attention)
+    if _is_folder(out):                                      # of several processes the first gets an index
         index = _to_folder(inputs, encode, path, home, processes=processes, shard=shard, overwrite=overwrite,
-                           steps=steps, quality=quality)
-        if not index: return                                 # another process says it
+                           steps=steps, quality=quality, **how)
+        if not index: return
         n, left = index['signals'], [*index['skipped'], *others]
-        _report(n, left, again)
-        return _result(as_json, out=str(path), model=str(model), encoded=n, left_out=left)
-    if processes.size > 1: raise ValueError(f'{path}: several processes need a folder: give {path.stem}/')
-    spare(place(path), chain(_weights(home), *(_below(one.path) for one in inputs)), overwrite)
-    left = _to_file(inputs, encode, path, home)
-    n, left = len(inputs) - len(left), [*left, *others]
+    else:
+        _one_file(path, inputs, home, processes, overwrite)
+        left = _to_file(inputs, encode, path, home)
+        n, left, how['bytes'] = len(inputs) - len(left), [*left, *others], path.stat().st_size
     _report(n, left, again)
-    _result(as_json, out=str(path), model=str(model), encoded=n, left_out=left, bytes=path.stat().st_size)
+    _result(as_json, out=str(path), model=str(model), encoded=n, left_out=left, **how)
 
 # %% ../nbs/face/cli.ipynb #5a1c0e14
 def _maker(codes):
@@ -564,10 +572,12 @@ def search_command(
     limit: Limit = None,
 ):
     "The signals whose codes are nearest to those of some files: distance and key, the nearest first."
-    from instcomp.experiments.corpora import search
+    from instcomp.experiments.corpora import search, way_in
+    from instcomp.models.ginr import like
     found, _, net, task = _opened(codes, model, device)
     about = getattr(found, 'index', {})
-    how = dict(steps=about.get('steps', 0), quality=about.get('quality'))
+    way = way_in(about, like(net)['device'])
+    how = dict(steps=about.get('steps', 0), quality=about.get('quality'), way=way)
     near = dict(zip(map(str, files), search(net, task, found, files, n, **how)))
     if as_json: return print(json_text(near))
     for file, pairs in near.items():

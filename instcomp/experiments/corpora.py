@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RUN', 'quality_of', 'encoder', 'told', 'none_of', 'encoded', 'parts_of', 'job_of', 'claim', 'write_part',
-           'encode_corpus', 'code_vector', 'vectors', 'search', 'chosen']
+           'encode_corpus', 'ways_of', 'way_in', 'way_of', 'code_vector', 'vectors', 'search', 'chosen']
 
 # %% ../../nbs/experiments/corpora.ipynb #4fabd070
 import errno
@@ -12,6 +12,7 @@ import hashlib
 import shutil
 import time
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,11 +22,15 @@ import torch
 
 from ..data.archives import opened
 from ..data.code_files import save_codes, sha256
-from ..data.code_folders import INDEX, SHARDS, read_index, save_index, shard_entry, shard_name
+from ..data.code_folders import BEFORE, INDEX, SHARDS, read_index, save_index, shard_entry, shard_name
 from ..evaluation.retrieval import nearest
 from ..files import few, json_text, makeable, printable, put, read_json, system_words
+from ..models.attention import ROADS
 from ..models.codes import concatenate, map_code, parts
+from ..models.ginr import like
+from ..models.hypernetwork import Block
 from ..training.checkpoint import Stopped, locked
+from ..training.device import DTYPES, Way, fastest, going, precision_of, seconds_of, ways
 
 # %% ../../nbs/experiments/corpora.ipynb #65aa5deb
 def quality_of(
@@ -38,19 +43,23 @@ def quality_of(
     if quality is None: return None
     raise ValueError(f'--quality {quality}: this model has no entropy coder; leave it out')
 
+def _kept_as(c): return c.float().cpu() if c.is_floating_point() else c.cpu()
+
 def encoder(
     net,           # a trained model with codes
     task,          # its task
     steps=0,       # of test-time optimisation
     quality=None,  # 1 to 100, of models with an entropy coder; None: 75 there
     bar=iter,      # wraps the parts of one file, such as `progress`
+    way=Way('fp32'), # precision and road of attention
 ):                 # callable: file -> its codes (one batch on the CPU, or bytes), what the decoder must know
     "How files become codes. `ValueError` for a quality where there is no entropy coder."
     quality = quality_of(net, quality)
     def encode(file):
-        codes, notes = task.encode_file(net, file, steps, bar, quality)
-        if isinstance(codes, bytes): return codes, notes
-        return concatenate(map_code(lambda c: c.cpu(), code) for code in codes), notes
+        with going(way, like(net)['device']):
+            codes, notes = task.encode_file(net, file, steps, bar, quality)
+            if isinstance(codes, bytes): return codes, notes
+            return concatenate(map_code(_kept_as, code) for code in codes), notes
     return encode
 
 def _reason(error, path, key):
@@ -100,12 +109,13 @@ def job_of(inputs, home, **how):
     "What was asked for: the model, how it encodes, and a fingerprint of the inputs' keys and sizes."
     total = hashlib.sha256()
     for one in inputs: total.update(f'{one.key}\0{one.size}\n'.encode(errors='backslashreplace'))
-    return dict(model=Path(home).resolve().name, sha256=sha256(home), **how,
-                inputs=dict(files=len(inputs), sha256=total.hexdigest()))
+    return dict(model=Path(home).resolve().name, sha256=sha256(home)) | BEFORE | how | dict(
+        inputs=dict(files=len(inputs), sha256=total.hexdigest()))
 
 def _same(job, other, out):
     "`ValueError` that says in what the folder's job differs."
     if not isinstance(other, dict): raise ValueError(f'{out}/{RUN} is damaged; remove it')
+    other = BEFORE | other
     for key in job:
         if other.get(key) == job[key]: continue
         told = '' if isinstance(job[key], dict) else f' ({printable(other.get(key))[:64]}, now {job[key]})'
@@ -209,7 +219,7 @@ def encode_corpus(
     bar,              # callable: (total=, unit=) -> a progress bar, such as tqdm
     shard=1000,       # inputs in one shard
     overwrite=False,  # begin anew where codes of others lie
-    **how,            # steps, quality: part of the job
+    **how,            # steps, quality, precision, attention: part of the job
 ):                    # the index; None in all processes but the first
     "Inputs to a folder of codes; goes on where an earlier call was. `ValueError`, `OSError` in one line."
     out, some, first = makeable(out), parts_of(inputs, shard), processes.rank == 0
@@ -224,6 +234,61 @@ def encode_corpus(
                 put(out/RUN, {_record(k): json_text(record, 1).encode()})
         if not first: return None
         return read_index(out) if (out/INDEX).exists() else _finish(out, job, len(some))
+
+# %% ../../nbs/experiments/corpora.ipynb #da2a9bb4
+def ways_of(
+    net,        # a trained model
+    precision,  # 'auto', or one that the device has
+):              # list of Way, the simplest first
+    "The ways that codes may be computed. `ValueError` for a precision that is not to be had."
+    coded, device = getattr(net, 'prior', None) is not None, like(net)['device']
+    if coded and precision not in ('auto', 'fp32'):
+        raise ValueError(f'--precision {precision}: the bytes of this model are made in fp32; leave it out')
+    found = ways(precision, device, any(isinstance(module, Block) for module in net.modules()))
+    if precision != 'auto': return found
+    return [way for way in found if way.precision in (['fp32'] if coded else ['fp32', 'bf16'])]
+
+def way_in(
+    index,   # of a folder of codes, or its job
+    device,  # torch.device
+):           # Way
+    "How codes were computed. `ValueError` for what this device cannot."
+    way = Way(*((BEFORE | index)[key] for key in BEFORE))
+    if way.precision not in DTYPES or way.attention not in (None, *ROADS):
+        raise ValueError(f'codes in {printable(way.precision)[:64]} by {printable(way.attention)[:64]}: '
+                         'no such way here; update instcomp')
+    return way._replace(precision=precision_of(way.precision, device))
+
+def _begun(out):
+    "What an earlier call said of a folder of codes; None where there was none."
+    if (out/INDEX).exists(): return read_index(out)
+    return _notes(out, 'job.json') if (out/RUN/'job.json').exists() else None
+
+def _quickest(found, making, inputs, task, device):
+    "The fastest way for the first input that can be read."
+    with TemporaryDirectory() as scratch:
+        for _, path in opened(parts_of(inputs, len(inputs))[0], scratch):
+            try: task.read(path)
+            except (TypeError, ValueError, OSError): continue
+            return fastest(found, lambda way: seconds_of(partial(making(way), path), device))
+    return found[0]
+
+def way_of(
+    precision,        # 'auto', or one that the device has
+    net,              # a trained model
+    task,             # its task
+    inputs,           # list of Input
+    processes,        # training.device.Processes
+    making,           # callable: Way -> (file -> its codes), such as `encoder`
+    out=None,         # a folder of codes, perhaps begun: its way is kept
+):                    # Way
+    "How codes will be computed, the same in every process: the first one decides. `ValueError`."
+    begun, device, way = None if out is None else _begun(out), like(net)['device'], 0
+    if begun and precision in ('auto', (BEFORE | begun)['precision']): return way_in(begun, device)
+    found = ways_of(net, precision)
+    if len(found) > 1 and processes.rank == 0:
+        way = found.index(_quickest(found, making, inputs, task, device))
+    return found[processes.first(way)]
 
 # %% ../../nbs/experiments/corpora.ipynb #c1bd2b6e
 def code_vector(
@@ -253,7 +318,7 @@ def search(
     codes,    # CodeFile or CodeFolder
     files,    # list of files to ask about
     k=5,      # how many are wanted
-    **how,    # steps and quality that the codes were made with
+    **how,    # steps, quality and way that the codes were made with
 ):            # for each file a list of (distance, key), the nearest first
     "The signals whose codes are nearest to those of some files. `ValueError`, `OSError`."
     encode = encoder(net, task, **how)

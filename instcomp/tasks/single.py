@@ -425,12 +425,20 @@ class OneSceneScores(OneSceneTask):
                     depth_error=sum(depth)/len(depth) if depth else None,
                     parameters=sum(p.numel() for p in model.parameters()))
     @torch.no_grad()
-    def preview(self, model, signal, path):
-        "The first held-out picture, beside it what the network sees there."
-        scene, k = self.ours(signal), [signal.context]
-        small = pixels(*scene.images.shape[-2:])[::2, ::2]
-        o, d = (v.to(**like(model)) for v in rays(scene.poses[k], scene.lens_of(k), small))
+    def pair(self, model, scene, k, every=1):
+        "Picture k of a scene in our world, beside it what the network sees there: (3, h, 2w)."
+        some = pixels(*scene.images.shape[-2:])[::every, ::every]
+        o, d = (v.to(**like(model)) for v in rays(scene.poses[[k]], scene.lens_of([k]), some))
         near, far, n = (self.facts[key] for key in ('near', 'far', 'points'))
         seen = render(instance_field(model, no_code()), o.expand_as(d), d, near, far, n, model.fine)['rgb'][0]
-        pair = torch.cat([scene.images[k[0]][:, ::2, ::2], seen.permute(2, 0, 1).cpu().float()], 2)
-        return write_image(pair, path)
+        return torch.cat([scene.images[k][:, ::every, ::every], seen.permute(2, 0, 1).cpu().float()], 2)
+    def preview(self, model, signal, path):
+        "The first held-out picture and what the network sees there, every other pixel."
+        return write_image(self.pair(model, self.ours(signal), signal.context, 2), path)
+    def pictures(self, model, signals, folder, steps=0):
+        "Up to eight held-out pictures, each beside what the network sees from its camera."
+        scene, paths = self.ours(signals[0]), super().pictures(model, signals, folder)
+        for k in list(self.asked(scene))[:8]:
+            path = Path(folder)/f'view-{k - scene.context:02}.png'
+            paths.append(write_image(self.pair(model, scene, k), path))
+        return paths

@@ -186,6 +186,10 @@ class Processes:
         rows = self.accelerator.gather(values[None]) if self.accelerator else values[None]
         return rows.tolist()
 
+    def first(self, number):
+        "The whole number that the first process has, in all of them."
+        return int(self.gather(torch.tensor([float(number)], device=self.device))[0][0])
+
     def wait(self):
         "Until every process has come this far."
         if self.accelerator: self.accelerator.wait_for_everyone()

@@ -290,8 +290,7 @@ def choose(model, last, precision, row, batches, processes):
     found, way = choices(model, last, precision, processes.device), 0
     if len(found) > 1 and processes.rank == 0:
         way = found.index(fastest(found, trial(model, row, batches[0], processes.device)))
-    told = processes.gather(torch.tensor([float(way)], device=processes.device))
-    return found[int(told[0][0])]
+    return found[processes.first(way)]
 
 # %% ../../nbs/training/trainer.ipynb #ab2192f6
 @torch.no_grad()

@@ -186,7 +186,12 @@ void main() {
 }
 
 // ---- work in slices: generators yield what they cost (multiplications, about) before the next piece
-const speed = {piece: 1.6e7, slice: 16, fresh: true};   // multiplications in a piece, milliseconds that it should take
+const speed = {
+  rate: 1e6, room: 4e6, fresh: true,             // multiplications a millisecond; in a coarse picture
+  answer: 16, touched: -1e9,                     // milliseconds that an answer should take; when the last event was
+  get slice() { return performance.now() - this.touched < 500 ? 8 : 20; },     // a piece is short where events wait
+  get piece() { return this.rate*this.slice; },
+};
 function* slices(first, count, each, f) {        // rows, as many at a time as fit in a piece
   while (count > 0) {
     const n = Math.max(1, Math.min(count, Math.floor(speed.piece/each)));
@@ -198,19 +203,20 @@ function* slices(first, count, each, f) {        // rows, as many at a time as f
 
 class Worker {                                   // runs one job at a time, piece by piece, and lets events in between
   constructor(engine, between) { Object.assign(this, {engine, between, job: null, busy: false}); }
-  start(job) { this.job = job; if (!this.busy) this.step(); }
+  start(job) { this.stop(); this.job = job; this.stopped = false; if (!this.busy) this.step(); }
+  stop() { if (this.job) this.job.return(); this.job = null; this.stopped = true; }    // what is drawn stays as it is
   step() {
-    const began = performance.now();
+    const began = performance.now(), {slice, piece} = speed;
     let cost = 0;
-    while (this.job && cost < speed.piece) {
+    while (this.job && cost < piece) {
       const {done, value} = this.job.next();
       if (done) this.job = null; else cost += value;
     }
-    if (!cost) { this.busy = false; this.between(true); return; }
+    if (!cost) { this.busy = false; if (!this.stopped) this.between(true); return; }
     this.busy = true;
     this.engine.finish();
-    const took = performance.now() - began, times = Math.max(.6, Math.min(2, speed.slice/took));
-    if (!speed.fresh && (times < 1 || cost > .7*speed.piece)) speed.piece = Math.max(1.2e7, Math.min(1e11, speed.piece*times));
+    const took = performance.now() - began, times = Math.max(.6, Math.min(2, slice/took));
+    if (!speed.fresh && (times < 1 || cost > .7*piece)) speed.rate = Math.max(4e5, Math.min(1e10, speed.rate*times));
     speed.fresh = this.between(false);           // a piece that had to translate a program or to wait for a frame says nothing
     later(() => { if (!this.engine.gl.isContextLost()) this.step(); });
   }

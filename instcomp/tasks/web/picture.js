@@ -76,15 +76,16 @@ class Picture {
     return {x: view.x - w/2*c, y: view.y - h/2*c, c, w, h};
   }
   refresh(event) {
-    if (event) this.events.push(event.timeStamp);
+    if (event) { this.events.push(event.timeStamp); speed.touched = performance.now(); }
     this.settled = false;
     if (this.asked) return;
     this.asked = true;
+    this.worker.stop();                          // another view is wanted: what would have to wait is not drawn
     requestAnimationFrame(() => { this.asked = false; if (!this.lost && this.frames) this.answer(); });
   }
   // At once: a few samples of what is known. Then, in the background, everything.
   answer() {
-    const {engine, frames, model, worker} = this, gl = engine.gl, view = this.window;
+    const {engine, frames, model, worker} = this, gl = engine.gl, view = this.window, began = performance.now();
     for (const frame of [frames.exact, frames.ruler]) {
       gl.bindFramebuffer(gl.FRAMEBUFFER, engine.target(frame));
       gl.disable(gl.SCISSOR_TEST);
@@ -94,15 +95,14 @@ class Picture {
     this.coarse(view);
     this.present();
     const events = this.events.splice(0);
-    if (events.length) this.time(Math.min(...events));
-    if (worker.job) worker.job.return();
+    if (events.length) this.time(Math.min(...events), began);
     worker.start(this.work(view));
     this.changed();
   }
-  coarse(view) {                                 // as many pixels as a tenth of a second has room for
+  coarse(view) {                                 // as many pixels as the answers before had time for
     const {engine, frames, model, small} = this, {w, h} = view;
     let q = 1;
-    while (q < 16 && w*h*130/q**2 > .5*speed.piece) q++;
+    while (q < 8 && w*h*130/q**2 > speed.room) q++;
     const known = model.ready ? [model.base] : small.slice(0, this.mix > 0 ? 2 : 1), k = !model.ready && this.mix > .5 ? known.length - 1 : 0;
     const source = known[k], f = source.w/model.w, g = source.h/model.h, size = [Math.ceil(w/q), Math.ceil(h/q)];
     if (this.q !== size.join()) { engine.free(frames.rough); frames.rough = engine.texture(...size, engine.gl.RGBA8, true); this.q = size.join(); }
@@ -139,9 +139,11 @@ class Picture {
     if (done && !this.asked) { this.settled = performance.now(); this.changed(); }       // no other view was asked for
     return due;
   }
-  time(began) {                                  // from an event to the picture that answers it, in milliseconds
+  time(event, began) {                           // from an event to the picture that answers it, in milliseconds
     this.engine.finish();
-    this.answers.push(performance.now() - began);
+    const now = performance.now();
+    speed.room = Math.max(5e5, Math.min(1e10, speed.room*Math.max(.5, Math.min(1.3, speed.answer/(now - began)))));
+    this.answers.push(now - event);
     if (this.answers.length > 1000) this.answers.shift();
   }
   pixels() {                                     // (h, w, 4) bytes, the upper row first

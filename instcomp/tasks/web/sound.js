@@ -52,7 +52,7 @@ class Sound {
     this.worker = new Worker(this.engine, done => this.shown(done));
     this.setMix(this.mix);
   }
-  setMix(a) { this.mix = a; this.settled = false; if (this.worker.job) this.worker.job.return(); this.worker.start(this.model.prepare(a)); }
+  setMix(a) { this.mix = a; this.settled = false; this.worker.start(this.model.prepare(a)); }
   shown(done) { this.levels = null; this.refresh(); if (done) { this.settled = performance.now(); this.changed(); } return false; }
   resize() {
     const {canvas} = this, ratio = window.devicePixelRatio || 1, first = !this.sized;
