@@ -15,7 +15,7 @@ from instcomp.files import read_json
 from instcomp.schema import changes, resolve
 
 KINDS = sorted(path.stem for path in (ROOT/'tests'/'fuzz').glob('*.py') if path.stem != 'harness')
-N, SAMPLE = 200, 6                                                   # in-process; through the command
+N, SAMPLE = 200, 3                                                   # in-process; through the command
 
 
 @pytest.fixture(scope='module')
