@@ -15,6 +15,7 @@ from sphinx.cmd.build import main
 
 ROOT, BUILT = names.ROOT, names.ROOT/'docs'/'_build'
 ROOMS = ['fields', 'geometry', 'evaluation', 'models', 'data', 'training', 'tasks', 'experiments', 'face']
+BESIDE = ['files', 'glossary']
 FOLDED = {'#| hide': 'hide-cell', '#| code-fold': 'hide-cell', '#| default_exp': 'remove-cell',
           'try: import instcomp\n': 'remove-cell'}                          # the start of a cell: its tag
 BADGE = 'https://colab.research.google.com/assets/colab-badge.svg'
@@ -25,6 +26,7 @@ DISPLAY = re.compile(r'^\$\$[^$]+\$\$$', re.M)          # a formula on lines of 
 def contents():
     "The table of contents: chapters by number, then the library room by room, then every name."
     parts = {'The course': (ROOT/'nbs').glob('[0-9]*.ipynb')}
+    parts |= {'Beside the course': [ROOT/'nbs'/f'{name}.ipynb' for name in BESIDE]}
     parts |= {f'The library: {room}': (ROOT/'nbs'/room).glob('*.ipynb') for room in ROOMS}
     listed = {caption: sorted(path.relative_to(ROOT/'nbs').with_suffix('').as_posix() for path in paths)
               for caption, paths in parts.items()} | {'Every name': ['api/index']}

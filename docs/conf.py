@@ -14,6 +14,7 @@ extensions = ['myst_nb']
 myst_enable_extensions = ['dollarmath', 'amsmath']
 myst_heading_anchors = 3
 nb_execution_mode = 'off'                          # the notebooks carry their outputs
+nb_render_markdown_format = 'myst'                 # tables that cells make lead to pages, as those in prose do
 nb_code_prompt_show = 'Show set-up or solution'
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
