@@ -27,7 +27,8 @@ WEIGHTS = sorted(path.parent.name for path in ROOT.glob('data/weights/*/config.j
 README = (ROOT/'README.md').read_text('utf-8')
 SOURCE = settings()['install']
 THREE = ['01_coords', '09_ipc', 'face/cli']              # whose first cells are run
-TABLES = ['11_meta', '13_audio', '15_nvs']               # whose cells that read tables need nothing else
+# Whose cells that read tables need nothing else.
+TABLES = ['11_meta', '12_image', '13_audio', '14_render', '15_nvs', '16_locality', '17_scale']
 slow = pytest.mark.slow
 
 
