@@ -283,12 +283,10 @@ def way_of(
     out=None,         # a folder of codes, perhaps begun: its way is kept
 ):                    # Way
     "How codes will be computed, the same in every process: the first one decides. `ValueError`."
-    begun, device, way = None if out is None else _begun(out), like(net)['device'], 0
+    begun, device = None if out is None else _begun(out), like(net)['device']
     if begun and precision in ('auto', (BEFORE | begun)['precision']): return way_in(begun, device)
-    found = ways_of(net, precision)
-    if len(found) > 1 and processes.rank == 0:
-        way = found.index(_quickest(found, making, inputs, task, device))
-    return found[processes.first(way)]
+    quickest = partial(_quickest, making=making, inputs=inputs, task=task, device=device)
+    return processes.decided(ways_of(net, precision), quickest)
 
 # %% ../../nbs/experiments/corpora.ipynb #c1bd2b6e
 def code_vector(

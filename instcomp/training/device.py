@@ -186,9 +186,11 @@ class Processes:
         rows = self.accelerator.gather(values[None]) if self.accelerator else values[None]
         return rows.tolist()
 
-    def first(self, number):
-        "The whole number that the first process has, in all of them."
-        return int(self.gather(torch.tensor([float(number)], device=self.device))[0][0])
+    def decided(self, choices, decide):
+        "The one of a list that the first process decides for, in all of them; one choice is not asked about."
+        asked = len(choices) > 1 and not self.rank
+        mine = float(choices.index(decide(choices)) if asked else 0)
+        return choices[int(self.gather(torch.tensor([mine], device=self.device))[0][0])]
 
     def wait(self):
         "Until every process has come this far."

@@ -297,10 +297,9 @@ def choices(model, last, precision, device):
 
 def choose(model, last, precision, row, batches, processes):
     "The way of a run, the same in every process: the first one decides."
-    found, way = choices(model, last, precision, processes.device), 0
-    if len(found) > 1 and processes.rank == 0:
-        way = found.index(fastest(found, trial(model, row, batches[0], processes.device)))
-    return found[processes.first(way)]
+    found = choices(model, last, precision, processes.device)
+    def decide(ways): return fastest(ways, trial(model, row, batches[0], processes.device))
+    return processes.decided(found, decide)
 
 # %% ../../nbs/training/trainer.ipynb #ab2192f6
 @torch.no_grad()
