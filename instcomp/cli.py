@@ -274,7 +274,7 @@ def fit_command(
     as_json: AsJson = False,
     limit: Limit = None,
 ):
-    "Learn one signal by heart, without a training set: a run folder, for reconstruct and eval."
+    "Fit a network to one signal, without a training set: a run folder, for reconstruct and eval."
     from instcomp.experiments.builder import changes
     from instcomp.experiments.run import fit_file
     out = out or Path('runs')/(file.resolve().parent.name if file.suffix == '.json' else file.stem)

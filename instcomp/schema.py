@@ -321,7 +321,7 @@ COUNT, REAL = maybe(whole(1, 2**31)), maybe(ANY)
 
 @dataclass(kw_only=True)
 class OneSignal(Task):
-    "One signal that a network learns by heart."
+    "One signal that a network is fitted to."
     unit, largest = 'points', 2**20
     def check(self, row):
         super().check(row)

@@ -1,4 +1,4 @@
-"One signal, learnt by heart: all four kinds, resumed exactly, refused in one line; what the command prints."
+"Fits of one signal: all four kinds, resumed exactly, refused in one line; what the command prints."
 import io
 import json
 import os

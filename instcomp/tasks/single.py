@@ -96,7 +96,7 @@ def values_at(
     return torch.cat(parts)                                                                 # n C
 
 class SingleTask(Task):
-    "One signal that a network learns by heart: `evaluation` gives a list with that signal."
+    "One signal that a network is fitted to: `evaluation` gives a list with that signal."
     unit, reads, scored, kind = 'points', (), 'file', GINR
     query = staticmethod(lambda signal, **_: (signal['x'][0], signal['y'], 0.))
     def lacks(self, what):
