@@ -1,6 +1,6 @@
 """Five networks on the same photographs: plain, SIREN, Gaussian features, WIRE, Gaussian activation.
 
-    python benchmarks/networks.py                 the laptop's size, whose figures chapter 04 quotes
+    python benchmarks/networks.py                 the laptop's size, whose figures chapter 05 quotes
     python benchmarks/networks.py FOLDER --full   512 x 512, 2000 steps, width 256, own pictures
 
 Equal steps and about equal parameters; bandwidth and learning rate of each network are the best ones on a

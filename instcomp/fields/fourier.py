@@ -28,6 +28,7 @@ class Features(nn.Module):
 
     def forward(self, v):                                                                   # ... d
         with torch.autocast(v.device.type, enabled=False):
+            # products, no matrix product: a GPU may round that to TF32
             p = sum(v[..., i:i+1]*w for i, w in enumerate(self.freq))                       # ... m
             waves = [p.cos(), p.sin()]
             if self.amplitude is not None: waves = [w*self.amplitude for w in waves]
@@ -64,7 +65,7 @@ def log_spaced(
     m,      # frequencies in all, m//d on each axis
     sigma,  # ratio of the highest frequency to the lowest
 ):          # Features with 2*d*(m//d) outputs
-    "Axis-aligned `π·exp(linspace(0, ln σ, m//d))`: half a cycle per unit up to σ/2 (IPC, 2023)."
+    "Axis-aligned `π·exp(linspace(0, ln σ, m//d))`: half a cycle per unit up to σ/2 (Kim et al., 2023)."
     return Features(per_axis(math.pi*torch.linspace(0, math.log(sigma), m//d, dtype=torch.float64).exp(), d))
 
 # %% ../../nbs/04_fourier.ipynb #1c127912

@@ -18,7 +18,7 @@ def _side_by_side(x, W, b):
     return wide.unflatten(-1, (B, out)).transpose(0, 1)                                     # B N out
 
 def _padded(x, W, b, least=16):
-    "Matrices of a few columns are slow on CPUs, forward and backward: columns of zeros are added."
+    "Matrices of a few columns are slow on CPUs, above all backward: columns of zeros are added."
     out = W.shape[1]
     if out >= least or x.device.type != 'cpu': return F.linear(x, W.t(), b)
     W, b = (F.pad(t, (0, least - out)) for t in (W, b))
@@ -34,6 +34,7 @@ def linear(
     if W.dim() == 3 and x.dim() == 2: return _side_by_side(x, W, b)
     if W.dim() == 3: return torch.baddbmm(b.expand(1, 1, -1) if b.dim() == 1 else b, x, W)  # B N out
     if b.dim() == 3: return x @ W + b
+    # x as `_side_by_side` leaves it lies as (N, B, in) in memory: in that order nothing is copied
     if x.dim() == 3 and x.stride(0) < x.stride(1): return linear(x.transpose(0, 1), W, b).transpose(0, 1)
     return _padded(x, W, b)
 
@@ -43,7 +44,7 @@ def mlp(
     weights,     # list of (W, b), one pair per layer, each as `linear` takes it
     act=F.relu,  # activation of the hidden layers: one callable, or a list with one for each
 ):               # (N, out), or (B, N, out) as soon as anything had a batch
-    "A perceptron that takes its weights as values; its last layer keeps their precision under autocast."
+    "A perceptron whose weights are arguments; under autocast the last layer keeps its weights' precision."
     *hidden, (W, b) = weights
     acts = act if isinstance(act, (list, tuple)) else [act]*len(hidden)
     for (V, c), a in zip(hidden, acts, strict=True): x = a(linear(x, V, c))
@@ -85,8 +86,8 @@ class INR(nn.Module):
         act=F.relu,         # as in `mlp`
         normalize=False,    # every column of every matrix divided by its length before use
         out_bias=0.,        # constant added to the output
-        out_scale=1.,       # factor on the output: 1 suits pictures, quiet signals need less
-        init=default_init,  # callable (n_in, n_out) -> first matrix; biases start at 0
+        out_scale=1.,       # factor on the output (chapter 13 has a use for it)
+        init=default_init,  # callable (n_in, n_out) -> initial matrix of a layer; biases start at 0
     ):
         super().__init__()
         widths = [hidden]*(depth - 1) if isinstance(hidden, int) else list(hidden)

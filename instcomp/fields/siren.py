@@ -129,7 +129,7 @@ def laplacian(
     f,  # field: callable (N, d) -> (N, c), each point for itself
     x,  # (N, d) coordinates
 ):      # (N, c)
-    "Divergence of the gradient of every value: by how much the neighbourhood's mean exceeds the value."
+    "Divergence of every value's gradient; proportional to the mean of a small neighbourhood less the value."
     with torch.enable_grad():
         x, y = _values(f, x)
         slopes = [_slope(v, x) for v in y.unbind(-1)]                                       # c times N d

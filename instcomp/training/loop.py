@@ -21,12 +21,13 @@ def fit(
     clip=0.,        # largest norm of the whole gradient; 0: no clipping
     accumulate=1,   # micro-steps whose gradients make one update
     backward=torch.Tensor.backward,  # what to do with a micro-step's loss
-):                  # generator: after each update a namespace with step, loss, lr and norm
-    "The one training loop. `loss` and `norm` stay tensors on their device: nothing in here waits for it."
+):                  # generator: after each update a namespace: step, loss (before it), lr and norm
+    "The one training loop. `loss` and `norm` stay tensors on their device: the loop never waits for a GPU."
     base = [g.setdefault('initial_lr', g['lr']) for g in opt.param_groups]
     params = [p for g in opt.param_groups for p in g['params']]
     for step in range(start, steps):
-        scale, total, norm = schedule(step) if schedule else 1., 0., None
+        scale = schedule(step) if schedule else 1.
+        total, norm = 0., None
         for g, lr in zip(opt.param_groups, base): g['lr'] = lr*scale
         for micro in range(accumulate):
             loss = loss_fn(step*accumulate + micro)/accumulate
