@@ -76,7 +76,7 @@ class Block(nn.Module):
     def forward(self, x, last=0):
         "Tokens (B, T, dim) to tokens; with `last` only the last ones, which still read all: (B, last, dim)."
         drop = lambda y: dropout(y, self.p, self.training)
-        x = x[:, -last:] + drop(self.attend(self.n1(x), last))                              # B last D
+        x = x[:, -last:] + drop(self.attend(self.n1(x), last))              # B last D; -0: takes all
         return x + drop(self.down(F.gelu(self.up(self.n2(x)))))
 
 # %% ../../nbs/10_hyper.ipynb #5954d37d

@@ -48,6 +48,7 @@ def adapt(
     _check(steps)
     for _ in range(steps):
         with torch.enable_grad():
+            # a new leaf without `create_graph`, and for a fixed start, which has no graph yet
             attached = lambda c: c if create_graph and c.requires_grad else c.detach().requires_grad_()
             code = map_code(attached, code)
             both = zip(parts(code), _grads(code, loss_fn, create_graph), _rates(code, lr))
@@ -84,6 +85,8 @@ def _outer(start, code, order):
     if not (start.requires_grad and torch.is_grad_enabled()): return code
     code = code.detach()
     new = start + (code - start).detach()
+    # Reptile: the hook replaces the gradient of the outer loss, which is computed for nothing. `begin`
+    # expands the start over B instances and so sums their gradients; /len(code) makes the sum a mean.
     if order == 0: new.register_hook(lambda g: (start - code).detach()/len(code))
     return new
 
