@@ -26,6 +26,13 @@ def test_no_claim_is_without_a_check(path):
 
 
 @pytest.mark.parametrize('path', chapters(), ids=lambda path: path.stem)
+def test_the_minutes_at_the_top_are_those_to_read(path):
+    found = counted(path)
+    assert found['minutes'], 'say at the top how long reading takes: Time: 20 minutes'
+    assert abs(found['minutes'] - found['reading']) <= 5, f'about {found["reading"]} minutes to read'
+
+
+@pytest.mark.parametrize('path', chapters(), ids=lambda path: path.stem)
 def test_only_known_tags(path): assert {tag for some in tags(path).values() for tag in some} <= TAGS
 
 

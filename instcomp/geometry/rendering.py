@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from ..fields.coords import uniform
 from .camera import Lens, look_at, pinhole, pixels, project, rays
 
-_all_ = ['Lens', 'look_at', 'pinhole', 'pixels', 'project', 'rays']         # part of this module's interface
+_all_ = ['Lens', 'look_at', 'pinhole', 'pixels', 'project', 'rays']      # nbdev adds them to __all__
 
 # %% ../../nbs/14_render.ipynb #7dd06153
 def volume_weights(
@@ -26,7 +26,7 @@ def volume_weights(
     "Absorption and emission (Max, 1995): `w = T (1 - exp(-σδ))`."
     thick = density*width
     T = torch.exp(-torch.cat([torch.zeros_like(thick[..., :1]), thick.cumsum(-1)], -1))     # ... S+1
-    return -T[..., :-1]*torch.expm1(-thick), T[..., -1]
+    return -T[..., :-1]*torch.expm1(-thick), T[..., -1]      # -expm1(-x): 1 - exp(-x), exact for small x
 
 def composite(
     values,         # (..., S, 4) red, green, blue, density
@@ -50,7 +50,7 @@ def stratified(
     random=False,    # False: the middle of each slice
     generator=None,  # source of randomness
     device=None,     # where they live
-    share=(0, 1),    # see `fields.coords.uniform`
+    share=(0, 1),    # (rank, processes) when several processes train, see `fields.coords.uniform`
 ):                   # (*S, n) rising
     "One sample in each of `n` equal slices (Mildenhall et al., 2020, eq. 2); never beyond `far`."
     where = generator.device if generator else device

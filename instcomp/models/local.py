@@ -153,12 +153,12 @@ class LocalCodec(LinearCode):
         "Which code it is: one of `ranks`, or all coefficients quantised by `step` (B,)."
         like, M = self.basis.sd, len(self.ranks)
         if step is None: return F.one_hot(torch.tensor(self.ranks.index(k)), M).to(like)[None]
-        t = step.log2()[:, None]/4
+        t = step.log2()[:, None]/4                                              # about -2 to 0
         return torch.cat([t.new_zeros(len(t), M), torch.ones_like(t), t, t*t], 1)           # B M+3
     def encode(self, x, k):                                                                 # B C pH pW
         "k whitened numbers a cell (B, k, h, w)."
         u = self.patches(x)
-        h, m = self.e_in(u*4), self.condition(k)
+        h, m = self.e_in(u*4), self.condition(k)                                # patches of order 1
         for block in self.e: h = block(h, m)
         return self.code(u, self.e_out(h).float(), k)
     def step(self, quality):
@@ -177,7 +177,7 @@ class LocalCodec(LinearCode):
             u, h = self.basis.synthesise(z), z/self.per_channel(self.basis.sd).clamp(min=gain)
         h = self.d_in(h)
         for block in self.d: h = block(h, m)
-        return self.unpatches(u + self.d_out(h).float()*gain*.3)
+        return self.unpatches(u + self.d_out(h).float()*gain*.3)     # a step's rounding error: .3 of it
 
 # %% ../../nbs/16_locality.ipynb #fa323556
 def periodic(
@@ -518,9 +518,9 @@ def decode_windows(
 # %% ../../nbs/16_locality.ipynb #1d856f1f
 def local_model(
     task,    # with `channels` and `axes` of its signals
-    query,   # not asked: the source of a local row says what is compared
+    query,   # unused: the data source decides what is compared
     refine,  # as `LocalGINR` takes it
-    config,  # a resolved row: `encoder` local makes a codec, `modulator` local a field
+    config,  # a preset's settings: `encoder` local makes a codec, `modulator` local a field
 ):           # LocalGINR
     "The model of a row."
     said = lambda role: {k: v for k, v in config[role].items() if k != 'name'}

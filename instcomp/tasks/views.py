@@ -125,7 +125,7 @@ def disagreement(
 def surface(
     model,     # RadianceField
     code,      # of one instance (batch of one)
-    level=10., # the density at the surface
+    level=10., # the density at the surface; light falls to 1/e in a tenth of a unit there
     start=32,  # cells along each axis of the first grid
 ):             # trimesh.Trimesh, watertight
     "The iso-surface of the density. `ValueError` where the field is thin everywhere."
