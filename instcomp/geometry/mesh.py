@@ -24,7 +24,7 @@ def labelled_points(
     inside,          # callable: points (N, 3) -> (N,) bool
     near,            # (M, 3) points of the surface
     n,               # points to draw, half of them near the surface
-    spread=(.02, .1),  # standard deviations of their distance from `near`, in turn (or one number)
+    spread=(.02, .1),  # standard deviation of their offset along each axis; alternating, or one number
     generator=None,  # source of randomness, on the CPU
 ):                   # points (n, 3) in the cube [-1, 1]³, labels (n, 1): 1 inside, 0 outside
     "Training points of one solid: half uniform in the cube, half close to the surface."
@@ -49,11 +49,11 @@ def grid_corners(
 def _spread(mixed):
     "Cells (n, n, n) bool -> corners of the grid twice as fine that belong to one of them."
     fine = mixed.repeat_interleave(2, 0).repeat_interleave(2, 1).repeat_interleave(2, 2)
-    return F.max_pool3d(F.pad(fine[None].float(), [1]*6), 2, 1)[0] > 0                      # 2n+1 each axis
+    return F.max_pool3d(F.pad(fine[None].float(), [1]*6), 2, 1)[0] > 0   # 2n+1 each axis: any of 8 cells
 
 def _mixed(V, level, margin):
-    "Cells of two intervals a side with a corner above `level` and one not above, both up to `margin`."
-    pool = lambda v: F.max_pool3d(v[None], 3, 2)[0]
+    "Coarse cells of the fine values V whose 3 x 3 x 3 corners lie on both sides of `level`, up to `margin`."
+    pool = lambda v: F.max_pool3d(v[None], 3, 2)[0]                  # largest of each cell; min(v) = -max(-v)
     return (pool(V) > level - margin) & (-pool(-V) <= level + margin)
 
 # %% ../../nbs/06_occupancy.ipynb #638d01d1

@@ -145,14 +145,14 @@ def prepare(
 # %% ../../nbs/07_modulate.ipynb #57b89ec4
 def ticking(
     loss_fn,  # code -> losses
-    tick,     # called with nothing; None: nobody waits
+    tick,     # callback without arguments, such as a progress bar's; None: none
 ):            # code -> losses
-    "The same losses, and a call of `tick` each time they are asked for."
+    "The same losses; each evaluation also calls `tick`."
     if tick is None: return loss_fn
-    def told(code):
+    def counted(code):
         tick()
         return loss_fn(code)
-    return told
+    return counted
 
 class GINR(nn.Module):
     "A generalizable INR = inr + modulator + encoder; the task is in the functions `query` and `final`."
@@ -187,7 +187,7 @@ class GINR(nn.Module):
         y = y.reshape(B, *S, y.shape[-1])                                                   # B *S out
         return self.final(y) if self.final else y
     def encode(self, signal, steps=0, tick=None, **drawing):
-        "Each instance's code, refined by `steps`, each with a call of `tick`. `ValueError` without `refine`."
+        "Each instance's code, refined by `steps`; each calls back `tick`. `ValueError` without `refine`."
         if steps < 0: raise ValueError(f'steps={steps}: give 0 or more')
         if steps and not self.refine: raise ValueError(f'steps={steps}: this model has no `refine` function')
         loss = self.objective(signal, **drawing)

@@ -23,7 +23,7 @@ class IPC(nn.Module):
         n_in, n_out = inr.W[layer].shape
         self.layer, self.rank, self.finish = layer, min(rank, n_out), inr.finish
         self.code_shape = (n_in, self.rank)
-        self.first = torch.randn(self.rank, n_out)/(self.rank*n_in)**.5                     # U at the start
+        self.first = torch.randn(self.rank, n_out)/(self.rank*n_in)**.5  # U at the start; its size: section 8
     def prepare(self, inr):
         if self.first is not None: inr.W[self.layer] = nn.Parameter(self.first.to(inr.W[self.layer]))
         self.first = None                                    # from now on U lies in the network
