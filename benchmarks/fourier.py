@@ -182,7 +182,7 @@ def summary(rows, columns=('seen', 'held_out', 'all')):   # key -> mean or stand
 
 def origin(script, a):
     command = ' '.join([f'python benchmarks/{script}.py', *sys.argv[1:]])
-    return dict(command=command, seed=f'0 to {a.seeds - 1}', device=a.device,
+    return dict(command=command, seed=f'0 to {a.seeds - 1}' if a.seeds > 1 else 0, device=a.device,
                 threads=torch.get_num_threads(), commit=commit())
 
 

@@ -142,7 +142,7 @@ def main():
     p.add_argument('--runs', type=Path, default=HERE.parent/'runs')
     p.add_argument('--dry', action='store_true', help='print, write nothing')
     a = p.parse_args()
-    a.device = 'cpu'
+    a.device, a.seeds = 'cpu', a.seeds if a.what == 'conv' else 1
     torch.set_num_threads(1)
     a.runs.mkdir(parents=True, exist_ok=True)
     result, claims, pictures = dict(conv=conv, classes=classes, zoom=zoom)[a.what](a)
