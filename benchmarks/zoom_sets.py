@@ -1,8 +1,8 @@
-"""Score `photos-zoom` on Set5 and Set14 as LIIF was scored there, and say how far it is ahead.
+"""Score `photos-zoom` on Set5, Set14 and BSD100, and say how far LIIF is ahead where it was scored alike.
 
     python benchmarks/zoom_sets.py FOLDER
 
-FOLDER holds Set5/ and Set14/, each with image_SRF_2, _3 and _4 of pairs *_HR.png and *_LR.png, as
+FOLDER holds Set5/, Set14/ and BSD100/, each with image_SRF_2, _3 and _4 of pairs *_HR.png and *_LR.png, as
 github.com/jbhuang0604/SelfExSR has them in data/ (no licence: not part of this project). RGB PSNR; as many
 pixels as the factor are cut from each border. LIIF: configs/liif/README.md of github.com/open-mmlab/mmagic
 (EDSR-baseline encoder, same protocol; pictures cut to multiples of 12, ours to those of the factor).
@@ -39,16 +39,17 @@ def scores(folder, s, model):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('folder', type=Path, help='with Set5/ and Set14/')
+    p.add_argument('folder', type=Path, help='with Set5/, Set14/ and BSD100/')
     args, found = p.parse_args(), {}
     model = load('photos-zoom', device='cpu')
-    for name in ('Set5', 'Set14'):
+    for name in ('Set5', 'Set14', 'BSD100'):
         for s in (2, 3, 4):
             n, rule, made = scores(args.folder/name/f'image_SRF_{s}', s, model)
-            key, liif = name.lower(), LIIF[name.lower()][s]
-            found |= {f'{key}_bicubic_x{s}': rule, f'{key}_zoom_x{s}': made, f'{key}_liif_x{s}': liif,
-                      f'{key}_liif_ahead_x{s}': liif - made}
-            print(f'{name} x{s}, {n} pictures: bicubic {rule:.2f}, photos-zoom {made:.2f}, LIIF {liif:.2f}')
+            key, liif = name.lower(), LIIF.get(name.lower(), {}).get(s)
+            found |= {f'{key}_bicubic_x{s}': rule, f'{key}_zoom_x{s}': made}
+            if liif: found |= {f'{key}_liif_x{s}': liif, f'{key}_liif_ahead_x{s}': liif - made}
+            said = f', LIIF {liif:.2f}' if liif else ''
+            print(f'{name} x{s}, {n} pictures: bicubic {rule:.2f}, photos-zoom {made:.2f}{said}', flush=True)
     about = dict(command='python benchmarks/zoom_sets.py FOLDER', seed=0, device='cpu',
                  threads=torch.get_num_threads(), commit=commit())
     source = dict(source='published: configs/liif/README.md, github.com/open-mmlab/mmagic')

@@ -7,7 +7,7 @@ reduced to a long side of 1,600 pixels, and small ones of clothes; one crop in f
 second stage on, seven crops in ten are the one of most detail among three, and half of the batches lie near
 twice the size. The third has larger crops, and did not better the held-out score; the last starts from the
 mean of the second's and third's weights. START is the preset's own run. The first stage saw fewer pictures
-than the later ones (recipe.json). FOLDER is scored by PSNR above bicubic at 2, 3 and 4 times, every 500 steps.
+than the later ones (recipe.json). FOLDER is scored by PSNR above bicubic at 2, 3, 4 times, every 500 steps.
 A run that was stopped goes on where it was.
 """
 import argparse
