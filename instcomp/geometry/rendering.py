@@ -103,11 +103,11 @@ def occupied_cells(
     n=48,          # cells along each axis
     extent=1.,     # of the cube
     least=.05,     # density that counts
-    asks=2,        # questions a cell, along each axis
-    chunk=65536,   # questions at once
+    asks=2,        # evaluations per cell, along each axis
+    chunk=65536,   # evaluations at once
     device=None,   # where the field lives
 ):                 # Cells
-    "Ask a regular grid, keep cells that hold something and their neighbours."
+    "Evaluate a regular grid, keep cells that hold something and their neighbours."
     m, parts = n*asks, []
     s = ((torch.arange(m, device=device) + .5)/m*2 - 1)*extent
     with torch.no_grad():

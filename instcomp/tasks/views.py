@@ -72,8 +72,8 @@ def score_scene(
     if scene.depth is not None:
         true, both = scene.depth[asked], (scene.depth[asked] > 0) & (out['opacity'].cpu() > .5)
         d = rays(scene.poses[asked], scene.lens_of(asked), pixels(*true.shape[-2:]))[1].norm(dim=-1)
-        far = (out['depth']/out['opacity'].clamp(min=.01)).cpu()*d
-        if both.any(): error = (far - true)[both].abs().median().item()
+        distance = (out['depth']/out['opacity'].clamp(min=.01)).cpu()*d
+        if both.any(): error = (distance - true)[both].abs().median().item()
     return dict(psnr=psnr(rgb, scene.images[asked]), depth_error=error)
 
 # %% ../../nbs/15_nvs.ipynb #3100cc4e
