@@ -32,7 +32,7 @@ def uniform(
     generator=None,  # source of randomness
     **kind,          # device, dtype
 ):                   # numbers in [0, 1)
-    "The slice of this process of what one process alone would draw."
+    "Draws the numbers of all processes from the same seed and returns the rows of this one."
     numbers = torch.rand(shape[0]*share[1], *shape[1:], generator=generator, **kind)
     return numbers[own_slice(shape[0], share)]
 
@@ -42,7 +42,7 @@ def choose(
     batch=None,      # None: one choice; B: a separate choice for each of B instances
     generator=None,  # source of randomness; draws happen on its device
     device=None,     # where the indices go
-    share=(0, 1),    # of own choices: see `uniform`
+    share=(0, 1),    # for a choice per instance: see `uniform`
 ):                   # (k,) or (batch, k) indices below n
     "`k` of `n` indices without repetition, in random order. `ValueError` unless 1 <= k <= n."
     if not 0 < k <= n: raise ValueError(f'k={k}: choose between 1 and n={n} coordinates')
@@ -56,7 +56,7 @@ def jitter(
     cell,            # side of a cell: one number, or one per axis
     batch=None,      # None: one draw of x's shape; B: a separate draw for each of B instances
     generator=None,  # source of randomness; draws happen on its device
-    share=(0, 1),    # of own draws: see `uniform`
+    share=(0, 1),    # for a draw per instance: see `uniform`
 ):                   # x's shape, or (batch, *x's shape)
     "Each coordinate moved uniformly inside its own cell: `x + (u - 1/2)*cell`, u in [0, 1)."
     shape = x.shape if batch is None else (batch, *x.shape)
@@ -69,9 +69,9 @@ def chunked(
     f,       # any function that treats coordinates one by one
     x,       # coordinates (..., N, d)
     size,    # how many at a time, at least 1
-    dim=-2,  # the axis that counts the coordinates
+    dim=-2,  # the dimension along which the coordinates lie
 ):           # f(x)
-    "`f(x)` computed `size` coordinates at a time: the same values, and only a slice of the work in memory."
+    "The values of `f(x)`, `size` coordinates at a time; without gradients, one slice of the work in memory."
     if size < 1: raise ValueError(f'size={size}: evaluate at least one coordinate at a time')
     if x.shape[dim] <= size: return f(x)
     return torch.cat([f(part) for part in x.split(size, dim)], dim)
@@ -85,18 +85,18 @@ def draw(
     subsample=None,  # None, 'shared' or 'instance': a random part, shared or one for each instance
     fraction=1.,     # the part to take, in (0, 1]
     generator=None,  # source of randomness
-    share=(0, 1),    # (rank, number of processes): own draws are those of one process for all instances
+    share=(0, 1),    # (rank, number of processes): draws per instance are as in one process with all of them
 ):                   # coordinates (k, d) or (B, k, d), values (B, k, C)
     "Coordinates and values of one step. `ValueError` for another mode. Separate parts have separate noise."
     wrong = {noise, subsample} - {None, 'shared', 'instance'}
     if wrong: raise ValueError(f"noise or subsample is {wrong.pop()!r}: give None, 'shared' or 'instance'")
     B, N = y.shape[:2]
     if subsample:
-        own = B if subsample == 'instance' else None
-        i = choose(N, max(1, int(N*fraction)), own, generator, x.device, share)
+        batch = B if subsample == 'instance' else None
+        i = choose(N, max(1, int(N*fraction)), batch, generator, x.device, share)
         x, y = x[i], (y[:, i] if i.dim() == 1 else y.take_along_dim(i[..., None], 1))       # (B) k d, B k C
-    own = noise == 'instance' or x.dim() == 3                # own parts are moved by own draws
-    if noise: x = jitter(x, cell, B if own and x.dim() == 2 else None, generator, share if own else (0, 1))
+    each = noise == 'instance' or x.dim() == 3               # separate parts have separate noise
+    if noise: x = jitter(x, cell, B if each and x.dim() == 2 else None, generator, share if each else (0, 1))
     return x, y
 
 # %% ../../nbs/01_coords.ipynb #204cd67e

@@ -28,11 +28,11 @@ class Features(nn.Module):
 
     def forward(self, v):                                                                   # ... d
         with torch.autocast(v.device.type, enabled=False):
-            # products, no matrix product: a GPU may round that to TF32
-            p = sum(v[..., i:i+1]*w for i, w in enumerate(self.freq))                       # ... m
-            waves = [p.cos(), p.sin()]
-            if self.amplitude is not None: waves = [w*self.amplitude for w in waves]
-            return torch.cat([v, *waves] if self.include_input else waves, -1)
+            # no matrix product: a GPU may round its factors to TF32, with 11 significant bits
+            p = sum(v[..., i:i+1]*f for i, f in enumerate(self.freq))                       # ... m
+            parts = [p.cos(), p.sin()]
+            if self.amplitude is not None: parts = [part*self.amplitude for part in parts]
+            return torch.cat([v, *parts] if self.include_input else parts, -1)
 
 # %% ../../nbs/04_fourier.ipynb #a6a8828d
 def basic(

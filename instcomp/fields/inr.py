@@ -26,7 +26,7 @@ def _padded(x, W, b, least=16):
 
 # %% ../../nbs/02_inr.ipynb #64fedbc8
 def linear(
-    x,  # (*S, in) shared by all instances, or (B, N, in); where W has a batch: (N, in) or (B, N, in)
+    x,  # (*S, in), S any shape such as (H, W), shared; or (B, N, in). W has a batch: (N, in) or (B, N, in)
     W,  # (in, out), or (B, in, out): one matrix per instance
     b,  # (out,), or (B, 1, out): one bias per instance
 ):      # (*S, out), or (B, N, out) as soon as one argument has a batch
@@ -34,7 +34,7 @@ def linear(
     if W.dim() == 3 and x.dim() == 2: return _side_by_side(x, W, b)
     if W.dim() == 3: return torch.baddbmm(b.expand(1, 1, -1) if b.dim() == 1 else b, x, W)  # B N out
     if b.dim() == 3: return x @ W + b
-    # x as `_side_by_side` leaves it lies as (N, B, in) in memory: in that order nothing is copied
+    # `_side_by_side` returns a transposed view: transposed back, it is multiplied without a copy
     if x.dim() == 3 and x.stride(0) < x.stride(1): return linear(x.transpose(0, 1), W, b).transpose(0, 1)
     return _padded(x, W, b)
 

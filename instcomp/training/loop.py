@@ -23,6 +23,7 @@ def fit(
     backward=torch.Tensor.backward,  # what to do with a micro-step's loss
 ):                  # generator: after each update a namespace: step, loss (before it), lr and norm
     "The one training loop. `loss` and `norm` stay tensors on their device: the loop never waits for a GPU."
+    # the unscaled rates, kept in the optimiser: in a resumed run g['lr'] is already scaled
     base = [g.setdefault('initial_lr', g['lr']) for g in opt.param_groups]
     params = [p for g in opt.param_groups for p in g['params']]
     for step in range(start, steps):
