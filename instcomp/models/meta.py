@@ -40,7 +40,7 @@ def adapt(
     code,                # (B, …) where to start, or a flat dict of such tensors
     loss_fn,             # callable: code -> (B,), each instance's own loss
     steps,               # gradient steps; 0 gives `code` back
-    lr,                  # step size: a number, or in the form of a code one for each of its numbers
+    lr,                  # step size: a number, a tensor shaped like one code, or a dict of either by name
     scale_by_norm=True,  # multiply each step by that instance's own ‖code‖²
     create_graph=False,  # keep the graph: second-order gradients with respect to the start and the network
 ):                       # the code after the steps, in the form of `code`

@@ -187,6 +187,7 @@ def _times(model, about, scale):
     size, rate, out = model.config['size'], rate_of(model), about['rate']*scale
     most = min(math.ceil(size*out/rate), about['samples']*scale)         # a clip may be shorter than a window
     count = torch.arange(most, dtype=torch.float64)                                         # K
+    # output sample k is at k/out seconds; the window's centre at (s + size/2 - 1/2)/rate; two units a second
     for s in overlapping(_length(model, about), size):
         first = math.ceil(s*out/rate)
         yield first, 2*((first + count)/out + (.5 - s - size/2)/rate)        # sample k: at k/out

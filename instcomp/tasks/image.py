@@ -160,6 +160,7 @@ def from_codes(
 def _whole(model, codes, shape, scale=1, bar=iter):
     return from_local_code(model, codes, output_shape(shape, scale), bar)
 
+# tiles or the whole picture (local codes, chapter 16): you can skip this choice
 ROADS = dict(parts=(to_codes, from_codes),       # by what a model takes: picture to codes, codes to picture
              whole=(to_local_code, _whole))
 COUNTS = dict(parts=count_tiles, whole=one_picture)   # and how many codes that makes
