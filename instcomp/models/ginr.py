@@ -43,8 +43,9 @@ class FiLM(nn.Module):
         self.gain = scale, shift
         self.code_shape = {f'layer{i}': (inr.W[i].shape[1], 2) for i in self.layers}
     def one(self, W, b, code):                                                              # code: B out 2
-        s, t = (g*c[:, None] for g, c in zip(self.gain, code.unbind(-1)))                   # B 1 out
-        return self.finish(W)*(1 + s), b*(1 + s) + t                                        # B in out
+        scale, shift = self.gain
+        s, t = 1 + scale*code[:, None, :, 0], shift*code[:, None, :, 1]                     # B 1 out
+        return self.finish(W)*s, b*s + t                                                    # B in out
     def forward(self, raw, code): return {i: self.one(*raw[i], code[f'layer{i}']) for i in self.layers}
 
 # %% ../../nbs/07_modulate.ipynb #fd1e5cdf
