@@ -538,6 +538,8 @@ def _shown_by(file):
     "The model that shows a file: the maker of codes, of signals the one that fills in what lies between."
     from instcomp.data.code_folders import open_codes
     from instcomp.tasks.registry import weights_for
+    if file.is_dir():
+        raise ValueError(f'{file}: a page shows pictures, sounds, codes; a fit is drawn by instcomp reconstruct')
     return _maker(open_codes(file)) if file.suffix == '.safetensors' else weights_for(file, 2)
 
 @app.command('view', **_about('view'))
