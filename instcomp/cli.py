@@ -539,7 +539,7 @@ def _shown_by(file):
     from instcomp.data.code_folders import open_codes
     from instcomp.tasks.registry import weights_for
     if file.is_dir():
-        raise ValueError(f'{file}: a page shows pictures, sounds, codes; a fit is drawn by instcomp reconstruct')
+        raise ValueError(f'{file}: a page shows pictures, sounds, codes; draw a fit by instcomp reconstruct')
     return _maker(open_codes(file)) if file.suffix == '.safetensors' else weights_for(file, 2)
 
 @app.command('view', **_about('view'))
