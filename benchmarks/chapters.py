@@ -10,7 +10,6 @@ import os
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
@@ -46,7 +45,7 @@ def main():
             continue
         claim = dict(value=round(took, 1), command='python benchmarks/chapters.py', seed=0,
                      device='cpu', threads=threads, commit=commit()) | note
-        add(Path(HERE)/'claims'/'chapters.json', {f'chapter_{path.stem[:2]}_seconds': claim})
+        add(HERE/'claims'/'chapters.json', {f'chapter_{path.stem[:2]}_seconds': claim})
         print(path.stem, claim['value'], flush=True)
     if broken: sys.exit(f'not measured: {", ".join(broken)}')
 

@@ -64,6 +64,15 @@ def reconstruction(found, model):
     return rows, m | {f'local_over_pca_{k}': m[f'local_{k}'] - m[f'pca_{k}'] for k in model.codec.ranks}
 
 
+def enlarged(model, full, s):
+    "A picture (1, 3, H, W) cut to fit, in 8 bits s times smaller, and that enlarged: bicubic, the model."
+    small = [int(n/s) for n in full.shape[2:]]
+    y = full[..., :round(small[0]*s), :round(small[1]*s)]
+    low = bicubic(y, small).clamp(0, 1).mul(255).round()/255
+    made = through(model, low[0], y.shape[2:])[None]
+    return y, low, bicubic(low, y.shape[2:]).clamp(0, 1), made.clamp(0, 1)
+
+
 @torch.no_grad()
 def zoom(found, model):
     "Pictures reduced by antialiased bicubic interpolation to 8 bits, then enlarged: bicubic and the model."
@@ -71,12 +80,7 @@ def zoom(found, model):
     for name, full in found.items():
         rows[name] = {}
         for s in (1.5, 2, 3, 4, 6, 8):
-            small = [int(n/s) for n in full.shape[2:]]
-            y = full[..., :round(small[0]*s), :round(small[1]*s)]
-            low = bicubic(y, small).clamp(0, 1).mul(255).round()/255
-            made = through(model, low[0], y.shape[2:])[None]
-            rule = bicubic(low, y.shape[2:]).clamp(0, 1)
-            made = made.clamp(0, 1)
+            y, _, rule, made = enlarged(model, full, s)
             rows[name] |= {f'bicubic_x{s:g}': psnr(rule, y).item(), f'zoom_x{s:g}': psnr(made, y).item()}
     m = mean(rows)
     gain = lambda s: m[f'zoom_x{s:g}'] - m[f'bicubic_x{s:g}']

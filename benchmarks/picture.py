@@ -6,7 +6,7 @@ the PSNR is that of the whole photograph. unseen.png: crops through photos-ipc.
 from pathlib import Path
 
 import torch
-from local import through
+from local import enlarged
 
 from instcomp.data.batches import photos
 from instcomp.data.datasets import evaluation_images
@@ -14,20 +14,17 @@ from instcomp.evaluation.metrics import psnr
 from instcomp.evaluation.plot import compare, save, show
 from instcomp.experiments.builder import load
 from instcomp.fields.coords import grid
-from instcomp.tasks.image import bicubic, nearest
+from instcomp.tasks.image import nearest
 
 IMAGES = Path(__file__).parent.parent/'nbs/images'
 CROPS = {'coffee': (1, 140, 250, 150, 200), 'chelsea': (0, 60, 110, 120, 160)}        # which, top, left, h, w
 
 
-def enlarged(s=3):
+def crops(s=3):
     model, panels, titles = load('photos-zoom', device='cpu'), [], []
     for which, i, j, h, w in CROPS.values():
-        y = photos('test')[which][None]
-        y = y[..., :y.shape[2]//s*s, :y.shape[3]//s*s]
-        low = bicubic(y, [n//s for n in y.shape[2:]]).clamp(0, 1).mul(255).round()/255
-        made = {'bicubic': bicubic(low, y.shape[2:]).clamp(0, 1),
-                'photos-zoom': through(model, low[0], y.shape[2:])[None].clamp(0, 1)}
+        y, low, rule, zoomed = enlarged(model, photos('test')[which][None], s)
+        made = {'bicubic': rule, 'photos-zoom': zoomed}
         panels += [p[0, :, i:i + h, j:j + w] for p in (nearest(low, y.shape[2:]), *made.values(), y)]
         scores = [f'{name}, {psnr(p, y).item():.1f} dB' for name, p in made.items()]
         titles += ['given: a third of the size', *scores, 'the original']
@@ -37,15 +34,15 @@ def enlarged(s=3):
 def unseen():
     model = load('photos-ipc', device='cpu')
     size = model.config['size']
-    crops, x = evaluation_images('photos', size, 5, 3), grid((size, size))
+    images, x = evaluation_images('photos', size, 5, 3), grid((size, size))
     steps = {'predicted': 0, 'refined': 300}
-    columns = {name: model.decode(model.encode(crops, n), x).permute(0, 3, 1, 2) for name, n in steps.items()}
-    return compare(crops, columns)
+    made = {name: model.decode(model.encode(images, n), x) for name, n in steps.items()}
+    return compare(images, {name: values.permute(0, 3, 1, 2) for name, values in made.items()})
 
 
 @torch.no_grad()
 def main():
-    save(enlarged(), IMAGES/'enlarged.png')
+    save(crops(), IMAGES/'enlarged.png')
     save(unseen(), IMAGES/'unseen.png')
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from local import through
+from local import enlarged
 
 from instcomp import load, psnr
-from instcomp.data.batches import ZoomPairs
+from instcomp.data.batches import ZoomPairs, list_files
 from instcomp.data.images import read_image
 from instcomp.tasks.image import bicubic
 from instcomp.training.trainer import train
@@ -31,8 +31,7 @@ STAGES = [dict(steps=5000, lr=5e-4, seed=2, n=8, size=32, points=3072, tries=1, 
 
 
 def pictures(folder):
-    return [(read_image(p)*255).byte() for p in sorted(Path(folder).iterdir())
-            if p.suffix in ('.png', '.jpg')]
+    return [(read_image(p)*255).round().byte() for p in list_files(folder)]
 
 
 def detail(crop):                                               # (3, h, w): mean change from pixel to pixel
@@ -87,11 +86,9 @@ def above_bicubic(held_out):
         found = {}
         for s in (2, 3, 4):
             gains = []
-            for y in held_out:
-                y = y[:, :y.shape[1]//s*s, :y.shape[2]//s*s].float()[None]/255
-                low = bicubic(y, [length//s for length in y.shape[2:]]).clamp(0, 1).mul(255).round()/255
-                made = through(model, low[0], y.shape[2:])[None]
-                gains.append((psnr(made.clamp(0, 1), y) - psnr(bicubic(low, y.shape[2:]), y)).item())
+            for image in held_out:
+                y, _, rule, made = enlarged(model, image[None].float()/255, s)
+                gains.append((psnr(made, y) - psnr(rule, y)).item())
             found[f'gain_{s}'] = sum(gains)/len(gains)
         return dict(psnr=found['gain_2'], **found)
     return score
