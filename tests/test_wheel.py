@@ -1,7 +1,8 @@
 """sdist -> wheel -> clean environment -> everything works outside the checkout, without a network.
 
 README_TO_THE_LETTER=1 also trains as long as the README's line does, which takes minutes; INSTCOMP_WHEEL=FILE
-takes a wheel that is built (its sdist beside it). The release workflow does both.
+takes a wheel that is built (its sdist beside it); WHOLE_COURSE=1 runs every notebook from top to bottom
+outside the checkout, which takes as long as `make test`. The release workflow does all three.
 """
 import ast
 import json
@@ -249,6 +250,31 @@ def test_tables_give_what_was_saved(clean, kernel, name):
     for cell, (source, text) in zip(book.cells, chosen):
         assert [out for out in cell.outputs if out.output_type == 'error'] == []
         if 'measured(' in source: assert printed(cell) == text != ''
+
+
+NUMBER = re.compile(r'[-+−]?\d[\d.,]*(e[-+]?\d+)?|\b(inf|nan)\b')
+
+
+def words(cell):
+    "What a cell printed, with # for each number, and how many pictures it drew."
+    text = ''.join(''.join(out['text']) for out in cell.outputs if out.get('name') == 'stdout')
+    pictures = sum('image/png' in out.get('data', {}) for out in cell.outputs)
+    return ' '.join(NUMBER.sub('#', text).split()), pictures
+
+
+@slow
+@pytest.mark.skipif('WHOLE_COURSE' not in os.environ, reason='minutes: WHOLE_COURSE=1')
+@pytest.mark.parametrize('name', notebooks())
+def test_every_notebook_outside_the_checkout(clean, kernel, tmp_path, name):
+    "The wheel's own copy in an empty folder: no error, the saved words, as many pictures. Numbers may vary."
+    call(clean.parent/'instcomp', 'notebooks', 'course', cwd=tmp_path)
+    saved = nbformat.read(tmp_path/'course'/f'{name}.ipynb', as_version=4)
+    shutil.rmtree(tmp_path/'course')
+    cells = [cell for cell in saved.cells if cell.cell_type == 'code' and 'NBVAL_SKIP' not in cell.source]
+    book = kernel(clean, [cell.source for cell in cells], MPLBACKEND='module://matplotlib_inline.backend_inline')
+    for new, old in zip(book.cells, cells):
+        assert [out for out in new.outputs if out.output_type == 'error'] == [], old.source
+        assert words(new) == words(old), old.source
 
 
 # The first cell
