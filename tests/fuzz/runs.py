@@ -165,7 +165,8 @@ def some_header(rng, run):
     path.write_bytes(struct.pack('<Q', pick(rng, [len(text), len(text), 2**62, 0])) + text + data[8+n:])
 
 
-DONE = (ValueError, OSError, KeyError, IndexError, TypeError, AttributeError, SafetensorError, struct.error)
+DONE = (ValueError, OSError, KeyError, IndexError, TypeError, AttributeError, RecursionError, SafetensorError,
+        struct.error)
 HARMS = [some_bytes, some_file, some_value, some_value, some_json, some_lines, some_tensor, some_header]
 
 
