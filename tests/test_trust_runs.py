@@ -141,6 +141,7 @@ STATES = {
     'step': ['10', 1e308, 1e3, -1, None, True, 10**30, [1]], 'metrics_bytes': ['9', -1, .5, 10**30, True],
     'processes': [0, '1', 10**9], 'seconds': [-1, 'long', None, {}], 'scaler': [{}, {'scale': 1}, 7],
     'losses': [[], [[1]], [['a', 1]], [[0, 0], [0, 0]], 3], 'precision': ['fp64', 3], 'optim': [3, -1],
+    'compiled': [True, 'yes', 1],
     'skipped': [1, 'none'], 'data': ['/home', {'name': 3}, {'name': 'a', 'files': 1}], 'unheard': [1]}
 
 

@@ -198,6 +198,8 @@ def read_state(
         state = json_file(path)
         if not isinstance(state, dict): raise ValueError('no checkpoint is written so')
         state = written(read(State, '', state, 'state.json'))
+        if state['compiled'] and not state['device'].startswith('cuda'):
+            raise wrong('compiled', True, f'steps on {state["device"]} never are')
         if len(state['losses'] or [0]*state['processes']) == state['processes']: return state
         raise wrong('losses', state['losses'], f'give one pair for each of {state["processes"]} processes')
     except ValueError as error:
