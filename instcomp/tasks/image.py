@@ -210,7 +210,7 @@ def evaluate(
     batch=64,    # images at a time
     bar=iter,    # wraps the list of batches, such as tqdm
 ):               # dict of numbers, ready for JSON
-    "The held-out score: mean of per-image PSNR (peak 1, unclamped), beside two rulers."
+    "The held-out score: mean of per-image PSNR (peak 1, unclamped), beside two baselines."
     predicted, refined, mean, same, count = [], [], [], [], model.code_numbers(images.shape[2:])
     for y in bar(images.split(batch)):
         y = y.to(**like(model))
