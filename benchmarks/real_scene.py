@@ -2,6 +2,7 @@
 
     python benchmarks/real_scene.py             fetch (18 MB, once), fit, score on pictures held out
     python benchmarks/real_scene.py --folder F  the same of a folder with a transforms.json that you have
+    python benchmarks/real_scene.py --source S  the same files from another address (the digest must agree)
 
 Fifty photographs of a fox's head by a wall, with cameras by COLMAP, from github.com/NVlabs/instant-ngp at one
 commit, checked by a digest. Its licence (NVIDIA Source Code License) allows non-commercial use only, so
@@ -11,7 +12,9 @@ benchmarks/claims/real_scene.json unless --folder or --out says otherwise.
 """
 import argparse
 import hashlib
+import http.client
 import os
+import sys
 import tempfile
 import time
 import urllib.request
@@ -38,6 +41,7 @@ PICTURES = (      # those of the list in transforms.json that are there
 def arguments():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--folder', type=Path, help='a scene on disk instead')
+    p.add_argument('--source', default=SOURCE, help='where the scene is fetched from')
     p.add_argument('--steps', type=int, default=3000)
     p.add_argument('--side', type=int, default=128, help='of the pictures, in pixels')
     p.add_argument('--out', type=Path)
@@ -46,10 +50,13 @@ def arguments():
 
 def read(address):
     "The bytes at an address. `OSError`."
-    with urllib.request.urlopen(address, timeout=60) as answer: return answer.read()
+    try:
+        with urllib.request.urlopen(address, timeout=60) as answer: return answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise OSError(f'{address}: not fetched ({error}); try again, or give --folder or --source') from None
 
 
-def fetched(home, source=SOURCE, digest=DIGEST, numbers=PICTURES):
+def fetched(home, source, digest, numbers):
     "The folder of the scene, fetched beside its place if it is not there. `OSError`: nothing half-written."
     home = Path(home)
     if home.is_dir(): return home
@@ -61,7 +68,7 @@ def fetched(home, source=SOURCE, digest=DIGEST, numbers=PICTURES):
             (scene/name).write_bytes(data := read(f'{source}/{name}'))
             told.update(data)
         if told.hexdigest() != digest:
-            raise OSError(f'{source}: not the files that were there; nothing is kept')
+            raise OSError(f'{source}: not the files that were measured (another digest); nothing is kept')
         os.replace(scene, home)
     return home
 
@@ -79,9 +86,13 @@ def measure(folder, run, steps, side):
 def main():
     a = arguments()
     torch.set_num_threads(1)
-    folder = a.folder or fetched(data_home()/'scenes'/'fox')
-    with tempfile.TemporaryDirectory() as home:
-        result, seconds = measure(folder, Path(home)/'run', a.steps, a.side)
+    try:
+        folder = a.folder or fetched(data_home()/'scenes'/'fox', a.source, DIGEST, PICTURES)
+        with tempfile.TemporaryDirectory() as home:
+            result, seconds = measure(folder, Path(home)/'run', a.steps, a.side)
+    except (OSError, ValueError) as error:
+        print(f'real_scene.py: {error}', file=sys.stderr)
+        raise SystemExit(2) from None
     found = {'psnr': round(result['psnr'], 2), 'psnr_white': round(result['psnr_white'], 2),
              'processor_seconds': round(seconds, 1)}
     print(found, result['protocol'], flush=True)

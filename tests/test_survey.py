@@ -3,9 +3,15 @@ import hashlib
 import importlib
 import json
 import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from rooms import ROOT
+
+from instcomp.data.synthetic_views import write_views
 
 SLIDERS = dict([('09_ipc', 2), ('11_meta', 1), ('16_locality', 1)])
 
@@ -40,6 +46,71 @@ def test_nothing_half_fetched_stays(script, stand_in, tmp_path, numbers, digest)
     with pytest.raises(OSError):
         script.fetched(tmp_path/'data/fox', stand_in[0], digest or stand_in[1], numbers)
     assert not list((tmp_path/'data').iterdir())
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *words): pass
+
+
+@pytest.fixture
+def served(script, tmp_path, monkeypatch):
+    "A scene of nine small pictures behind an address of this machine, in the place of the fox."
+    write_views(tmp_path, 'car', train=0, val=0, test=1, views=9, size=16)
+    home = next((tmp_path/'cars').glob('*/transforms.json')).parent
+    (home/'images').mkdir()
+    meta, told = json.loads((home/'transforms.json').read_text('utf-8')), hashlib.sha256()
+    for k, frame in enumerate(meta['frames']):
+        (home/'images'/f'{k:04}.jpg').write_bytes((home/f'r_{k}.png').read_bytes())
+        frame['file_path'] = f'images/{k:04}.jpg'
+    (home/'transforms.json').write_text(json.dumps(meta), 'utf-8')
+    for name in ['transforms.json', *(f'images/{k:04}.jpg' for k in range(9))]:
+        told.update((home/name).read_bytes())
+    monkeypatch.setattr(script, 'PICTURES', tuple(range(9)))
+    monkeypatch.setattr(script, 'DIGEST', told.hexdigest())
+    monkeypatch.setattr(script, 'data_home', lambda: tmp_path/'data')
+    server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=home))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}', home
+    server.shutdown()
+    server.server_close()
+
+
+def run(script, monkeypatch, *words):
+    "What `main` ends with, called with these words."
+    monkeypatch.setattr(sys, 'argv', ['real_scene.py', *map(str, words)])
+    try: script.main()
+    except SystemExit as ended: return ended.code
+
+
+@pytest.mark.slow
+def test_the_command_fetches_fits_and_scores(script, served, tmp_path, monkeypatch, capsys):
+    words = ['--source', served[0], '--steps', 2, '--side', 16, '--out', tmp_path/'found.json']
+    assert run(script, monkeypatch, *words) is None
+    found = json.loads((tmp_path/'found.json').read_text('utf-8'))
+    assert {key.removeprefix('real_scene_') for key in found} == {'psnr', 'psnr_white', 'processor_seconds'}
+    assert '2 held-out of 9 pictures' in capsys.readouterr().out
+    assert len(list((tmp_path/'data/scenes/fox/images').iterdir())) == 9
+
+
+@pytest.mark.parametrize('broken, says', [
+    (lambda home: (home/'images/0004.jpg').unlink(), 'images/0004.jpg: not fetched (HTTP Error 404'),
+    (lambda home: (home/'images/0004.jpg').write_bytes(b'other'), 'not the files that were measured')])
+def test_a_scene_that_is_not_the_one_is_refused_in_a_line(script, served, tmp_path, monkeypatch, capsys,
+                                                           broken, says):
+    address, home = served
+    broken(home)
+    assert run(script, monkeypatch, '--source', address, '--out', tmp_path/'found.json') == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count('\n') == 1
+    assert not (tmp_path/'found.json').exists() and not list((tmp_path/'data/scenes').iterdir())
+
+
+def test_no_network_and_no_folder_are_told_in_a_line(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(script, 'data_home', lambda: tmp_path/'data')
+    assert run(script, monkeypatch, '--source', 'http://127.0.0.1:9') == 2
+    assert run(script, monkeypatch, '--folder', tmp_path/'nowhere') == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and 'give --folder or --source' in lines[0] and 'nowhere' in lines[1]
 
 
 def test_the_scene_is_not_among_what_runs_by_itself():
