@@ -19,8 +19,8 @@ function filled(value, data) {
   if (Array.isArray(value)) return value.map(v => filled(v, data));
   if (!value || typeof value !== 'object') return value;
   if ('at' in value && 'type' in value) {
-    const kind = {f32: Float32Array, f16: Uint16Array, u8: Uint8Array, i16: Int16Array}[value.type], raw = new kind(data, value.at, value.n);
-    if (value.type === 'f32') return raw;
+    const kind = {f64: Float64Array, f32: Float32Array, f16: Uint16Array, u8: Uint8Array, i16: Int16Array}[value.type], raw = new kind(data, value.at, value.n);
+    if (value.type === 'f64' || value.type === 'f32') return raw;
     return value.type === 'f16' ? halves(raw) : Float32Array.from(raw, v => v*value.scale);
   }
   return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, filled(v, data)]));
