@@ -65,7 +65,8 @@ def test_a_fitted_sound_between_its_samples_too(browser, tmp_path):
     facts = dict(samples=3000, rate=8000, mean=.01, peak=.4)
     model = one_of('fit-sound', facts)
     task, exact = task_of(model.config), model.double()
-    def at(places): return (exact.decode(no_code().double(), places[:, None])[0, :, 0]/task.gain() + .01).numpy()
+    def at(places):
+        return (exact.decode(no_code().double(), places[:, None])[0, :, 0]/task.gain() + .01).numpy()
     own = 2*(torch.arange(3000).double() + .5 - 1500)/8000
     wanted = at(own)
     with Opened(browser, fit_html(model, 'mine'), tmp_path, 500, 360) as page:
@@ -92,7 +93,7 @@ def test_a_turn_is_dragged(browser, tmp_path):
         assert page.ask('instcomp.frame') == 0 and abs(level() - 26) <= 2
         page.tab.mouse.move(x, y)
         page.tab.mouse.down()
-        page.tab.mouse.move(x - min(box['width'], box['height'])*.42, y, steps=4)         # two frames and a half
+        page.tab.mouse.move(x - min(box['width'], box['height'])*.42, y, steps=4)
         page.tab.mouse.up()
         page.settle()
         frame = page.ask('instcomp.frame')
