@@ -48,4 +48,5 @@ def test_one_line_for_a_fit_that_cannot_be_shown(here, capsys, words, clue):  # 
 
 def test_what_no_page_runs():
     with pytest.raises(ValueError, match='a page'): plain(build('fit-shape', 'cpu'), None)
-    with pytest.raises(ValueError, match='smaller'): turn_html(torch.empty(1).expand(36, 1000, 1000, 3), '', '')
+    large = torch.empty(1).expand(36, 1000, 1000, 3)
+    with pytest.raises(ValueError, match='smaller'): turn_html(large, '', '')
