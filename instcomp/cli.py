@@ -134,7 +134,7 @@ EXAMPLES = dict(
                  'reconstruct car/transforms.json -o turn.gif',
                  'reconstruct runs/bunny -o bunny.ply --resolution 256'],
     view=['view photo.jpg -o page.html', 'view a.jpg b.jpg -o mixed.html',
-          'view codes.safetensors -o page.html'],
+          'view codes.safetensors -o page.html', 'view runs/photo -o photo.html'],
     search=['search codes/ photo.jpg --n 10'], notebooks=['notebooks my-course'],
     push=['push runs/photos me/photos --license apache-2.0'],
     sample=['sample inrgan-tiny -o sheet.png --n 64'],
@@ -274,7 +274,7 @@ def fit_command(
     as_json: AsJson = False,
     limit: Limit = None,
 ):
-    "Fit a network to one signal, without a training set: a run folder, for reconstruct and eval."
+    "Fit a network to one signal, without a training set: a run folder, for reconstruct, view and eval."
     from instcomp.experiments.builder import changes
     from instcomp.experiments.run import fit_file
     out = out or Path('runs')/(file.resolve().parent.name if file.suffix == '.json' else file.stem)
@@ -538,13 +538,30 @@ def _shown_by(file):
     "The model that shows a file: the maker of codes, of signals the one that fills in what lies between."
     from instcomp.data.code_folders import open_codes
     from instcomp.tasks.registry import weights_for
-    if file.is_dir():
-        raise ValueError(f'{file}: a page shows pictures, sounds, codes; draw a fit by instcomp reconstruct')
+    if file.is_dir(): raise ValueError(f'{file}: a page shows pictures, sounds, codes or the run of a fit')
     return _maker(open_codes(file)) if file.suffix == '.safetensors' else weights_for(file, 2)
+
+def _alone(run, others, model):
+    "The run of a fit, which a page shows alone. `ValueError` for another run, or beside something else."
+    from instcomp.experiments.builder import read_config
+    if read_config(run).get('data') != 'file':
+        raise ValueError(f'{run} is the run of a model of many signals: name a file and --model {run}')
+    if others: raise ValueError(f'{run} is a fit: a page shows it alone, without {others[0]}')
+    if model: raise ValueError(f'--model {model}: a fit is its own model; give {run} alone')
+    return run
+
+def _page_of_fit(run, path, device, overwrite):
+    "Write the page of a fit's last weights."
+    from instcomp.experiments.builder import load
+    from instcomp.tasks.page import fit_html
+    spare(path, chain(_below(run), _weights(run)), overwrite)
+    page = fit_html(load(run, device), run.resolve().name, partial(progress, leave=False))
+    put(path.parent, {path.name: page.encode()})
 
 @app.command('view', **_about('view'))
 def view_command(
-    files: Annotated[list[Path], typer.Argument(help='a picture, a sound or codes; a second to mix with')],
+    files: Annotated[list[Path], typer.Argument(help='a picture, a sound or codes, a second to mix with; '
+                                                     'or the run of a fit')],
     out: Annotated[Path, typer.Option('-o', '--out', help='the page; ends in .html')],
     model: Annotated[str, typer.Option(help='a run folder or shipped weights; default: by the file')] = None,
     device: Device = 'auto',
@@ -554,7 +571,11 @@ def view_command(
     "One web page that evaluates the decoder at any zoom: open it in a browser, it asks nobody for anything."
     from instcomp.experiments.builder import find, load
     from instcomp.tasks.page import page_html, view_files
-    path, model = place(out, ('.html',)), model or _shown_by(files[0])
+    path, run = place(out, ('.html',)), next((file for file in files if (file/'config.json').is_file()), None)
+    if run:
+        _alone(run, [file for file in files if file is not run], model)
+        return _page_of_fit(run, path, device, overwrite)
+    model = model or _shown_by(files[0])
     home = find(model)
     spare(path, [*files, *_weights(home)], overwrite)
     net = load(model, device)

@@ -74,7 +74,7 @@ def test_codes_are_shown_by_their_maker(here, capsys):
     ('a.png --model cars-ipc -o page.html', 'local models and IPC'),
     ('run/model.safetensors --model run -o page.html', 'model.safetensors'),
     ('a.png --model run -o old.html', 'old'),
-    ('run -o page.html', 'instcomp reconstruct'),
+    ('run -o page.html', '--model run'),
 ])
 def test_one_line_for_what_cannot_be_shown(here, capsys, words, clue):
     (here/'old.html').write_text('mine')

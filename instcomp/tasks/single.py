@@ -302,6 +302,12 @@ class OneShapeScores(OneShapeTask):
                     iou=self.overlap(model, true, 20_000), n=1, protocol=how,
                     parameters=sum(p.numel() for p in model.parameters()))
     @torch.no_grad()
+    def turned(self, model, bar=iter, frames=36, size=192):
+        "Pictures from all around it (frames, size, size, 3). `ValueError` where there is no surface."
+        points, normals = _of_mesh(extract_mesh(self.values_of(model, self.cells)), 400_000)
+        return torch.stack([point_picture(points, normals, size, (360*k/frames - 60, 20)).movedim(0, -1)
+                            for k in bar(range(frames))])
+    @torch.no_grad()
     def preview(self, model, signal, path):
         values = self.values_of(model, 48)
         if not values.max() > 0: return path                 # no surface yet
@@ -397,6 +403,7 @@ class OneSceneTask(SingleTask):
         "A full turn at `scale` times 128 pixels, 24 frames."
         how = dict(angle=self.facts['angle'], elevation=self.facts['elevation'], fine=model.fine, bar=bar)
         return orbit(model, no_code(), size=turn_size(scale), **how)['rgb'].cpu()
+    def turned(self, model, bar=iter): return self.shown(model, 1, bar)
     def write(self, signal, path): return write_turn(signal, path)
 
 # %% ../../nbs/tasks/single.ipynb #8c7838cd

@@ -11,6 +11,7 @@ const ACTS = {                                   // exact GELU by Abramowitz and
     vec4 e = 1. - t*(.254829592 + t*(-.284496736 + t*(1.421413741 + t*(-1.453152027 + t*1.061405429))))*exp(-z*z);
     return .5*x*(1. + sign(x)*e); }`,
   relu: 'vec4 act(vec4 x) { return max(x, 0.); }',
+  sin: 'vec4 act(vec4 x) { return sin(6.28318530718*(x - round(x))); }',         // of turns
   none: 'vec4 act(vec4 x) { return x; }',
 };
 const P = 4;                                     // pixels of a row that one fragment computes

@@ -19,8 +19,8 @@ function filled(value, data) {
   if (Array.isArray(value)) return value.map(v => filled(v, data));
   if (!value || typeof value !== 'object') return value;
   if ('at' in value && 'type' in value) {
-    const kind = {f32: Float32Array, f16: Uint16Array, u8: Uint8Array, i16: Int16Array}[value.type], raw = new kind(data, value.at, value.n);
-    if (value.type === 'f32') return raw;
+    const kind = {f64: Float64Array, f32: Float32Array, f16: Uint16Array, u8: Uint8Array, i16: Int16Array}[value.type], raw = new kind(data, value.at, value.n);
+    if (value.type === 'f64' || value.type === 'f32') return raw;
     return value.type === 'f16' ? halves(raw) : Float32Array.from(raw, v => v*value.scale);
   }
   return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, filled(v, data)]));
@@ -49,8 +49,8 @@ function paint(canvas, maps, n, h, w, columns) {
 function paintCode(show) {
   const {about} = show, code = {z: mixed(about.codes, show.mix)}, canvas = $('heat');
   if (about.kind === 'global') {
-    const {view, model: {about: {side, corners, net: {layers, instance}}}} = show, {rank, shape: [, inp]} = layers[instance], n = inp*rank;
-    const far = ([i, j]) => Math.hypot(view.y - i - side/2, view.x - j - side/2), k = corners.reduce((best, corner, k) => far(corner) < far(corners[best]) ? k : best, 0);
+    const {view, model: {about: {tile: [high, wide], corners, net: {layers, instance}}}} = show, {rank, shape: [, inp]} = layers[instance], n = inp*rank;
+    const far = ([i, j]) => Math.hypot(view.y - i - high/2, view.x - j - wide/2), k = corners.reduce((best, corner, k) => far(corner) < far(corners[best]) ? k : best, 0);
     const V = code.z.subarray(k*n, (k + 1)*n), turned = Float32Array.from({length: n}, (_, i) => V[(i % inp)*rank + (i/inp | 0)]);
     paint(canvas, turned, 1, rank, inp, 1);
     $('told').textContent = `V of tile ${k + 1} of ${corners.length}, the one in the middle: a row for each of its ${rank} columns, ${inp} numbers each. Blue is below zero, red above.`;
@@ -68,7 +68,10 @@ function paintCode(show) {
 }
 
 function labels(show) {
-  const {about} = show, sound = about.kind === 'sound', {canvas} = show, ratio = canvas.width/canvas.clientWidth || 1;
+  const {about} = show, sound = about.kind === 'sound', turn = about.kind === 'turn', {canvas} = show;
+  if (sound || turn) $('play').textContent = show.playing ? 'Stop' : turn ? 'Turn' : 'Play';
+  if (turn) return;
+  const ratio = canvas.width/canvas.clientWidth || 1;
   const nice = room => { const ten = 10**Math.floor(Math.log10(room)); return [5, 2, 1].map(k => k*ten).find(v => v <= room); };
   const unit = sound ? about.rate : 1, per = show.zoomed/ratio*unit, length = nice(130/per), times = show.zoomed;
   $('bar').style.width = `${Math.max(2, length*per)}px`;
@@ -82,38 +85,41 @@ function labels(show) {
   $('compare').value = show.compare;
   $('message').hidden = !(show.lost || show.failed);
   if (show.lost) $('message').textContent = 'The graphics card was taken away; waiting for it to come back ...';
-  if (sound) $('play').textContent = show.playing ? 'Stop' : 'Play';
 }
 
 async function open() {
-  const about = filled(JSON.parse($('about').textContent), await inflated($('data').textContent)), canvas = $('stage'), sound = about.kind === 'sound';
+  const about = filled(JSON.parse($('about').textContent), await inflated($('data').textContent)), canvas = $('stage');
+  const sound = about.kind === 'sound', turn = about.kind === 'turn', coded = about.codes.length > 0;
   const images = [...document.querySelectorAll(".still")];
   await Promise.all(images.map(img => img.decode()));
   let painted = 0;
   const changed = () => { if (!show) return; labels(show); if (!$('code').hidden && performance.now() - painted > 150) { painted = performance.now(); paintCode(show); } };
   let show = null;
-  show = sound ? new Sound(canvas, about, changed) : new Picture(canvas, about, images, changed);
+  show = sound ? new Sound(canvas, about, changed) : new (turn ? Turn : Picture)(canvas, about, images, changed);
   const colour = name => getComputedStyle(canvas).getPropertyValue(name).trim().match(/\w\w/g).map(v => parseInt(v, 16)/255);
   const dress = () => { show.empty = colour('--empty'); show.line = colour('--accent'); show.refresh(); };
   dress();
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', dress);
   for (const img of images) img.hidden = true;
-  for (const [k, name] of (sound ? ['curve', 'steps'] : ['network', 'nearest', 'bicubic']).entries()) $('compare').add(new Option(name, k));
+  for (const [k, name] of (sound ? [coded ? 'curve' : 'network', 'steps'] : ['network', 'nearest', 'bicubic']).entries()) $('compare').add(new Option(name, k));
   if (sound) { $('word').textContent = 'between'; $('play').hidden = false; document.querySelector('[data-do=one]').hidden = true; }
+  if (turn) { $('play').hidden = false; $('play').title = 'turn by itself (space)'; for (const id of ['scale', 'moves', 'beside']) $(id).hidden = true; }
+  document.querySelector('nav [data-do=code]').hidden = !coded;
   if (about.codes.length > 1) { $('mixer').hidden = false; $('from').textContent = about.names[0]; $('to').textContent = about.names[1]; }
   const flip = id => { $(id).hidden = !$(id).hidden; if (id === 'code') paintCode(show); }, deeds = {in: () => show.zoom(1.5), out: () => show.zoom(1/1.5),
     fit: () => show.fit(), one: () => show.zoom(1/show.view.s), code: () => flip('code'), help: () => flip('help'), play: () => show.play()};
   document.addEventListener('click', event => { const act = event.target.closest('[data-do]'); if (act) { deeds[act.dataset.do](); show.refresh(event); } });
   $('compare').addEventListener('change', event => { show.setCompare(+event.target.value); canvas.focus(); });
   $('mix').addEventListener('input', event => { show.setMix(+event.target.value); show.refresh(event); changed(); });
-  const keys = [['drag, arrows', 'move'], ['wheel, pinch, + −', 'zoom'], ['double click', 'twice as large'], ['0', 'all of it'],
-    ...(sound ? [['space', 'play what is in sight'], ['c', 'curve or steps']] : [['1', 'one sample a pixel'], ['c', 'nearest, bicubic beside it'], ['[ ]', 'move the line']]),
-    ...(about.codes.length > 1 ? [['m', 'the one, both, the other']] : []), ['k', 'the code as a picture'], ['?', 'this list']];
+  const keys = turn ? [['drag, wheel, arrows', 'turn it'], ['0', 'as it was'], ['space', 'turn by itself'], ['?', 'this list']]
+    : [['drag, arrows', 'move'], ['wheel, pinch, + −', 'zoom'], ['double click', 'twice as large'], ['0', 'all of it'],
+    ...(sound ? [['space', 'play what is in sight'], ['c', `${coded ? 'curve' : 'network'} or steps`]] : [['1', 'one sample a pixel'], ['c', 'nearest, bicubic beside it'], ['[ ]', 'move the line']]),
+    ...(about.codes.length > 1 ? [['m', 'the one, both, the other']] : []), ...(coded ? [['k', 'the code as a picture']] : []), ['?', 'this list']];
   $('keys').append(...keys.flatMap(([key, what]) => ['dt', 'dd'].map((kind, k) => Object.assign(document.createElement(kind), {textContent: k ? what : key}))));
   document.addEventListener('keydown', event => {
     if (event.ctrlKey || event.metaKey || event.altKey || /SELECT|INPUT/.test(event.target.tagName)) return;
     if (event.key === ' ' && event.target.tagName === 'BUTTON') return;
-    const also = {k: () => flip('code'), '?': () => flip('help'), Escape: () => { $('code').hidden = $('help').hidden = true; },
+    const also = {k: () => coded && flip('code'), '?': () => flip('help'), Escape: () => { $('code').hidden = $('help').hidden = true; },
       m: () => { if (about.codes.length > 1) { $('mix').value = (Math.round($('mix').value*2)/2 + .5) % 1.5; show.setMix(+$('mix').value); } }}[event.key];
     if (also) also();
     if (also || show.key(event)) { event.preventDefault(); changed(); }

@@ -1,4 +1,4 @@
-// What a page evaluates: nets of plain layers tile by tile, local pictures (codec, field), global ones (IPC).
+// What a page evaluates: nets of plain layers tile by tile, local pictures (codec, field), global ones (IPC, fits).
 'use strict';
 
 // ---- reading a value of the picture's samples at any place, at any size of a cell
@@ -292,14 +292,57 @@ class LocalPicture {
 }
 
 // ---- one network for a whole tile of the picture: features of the coordinates, layers, one of them the instance's
-const ENCODE = n => `uniform sampler2D wt; uniform vec2 start; uniform float c; uniform int at; ${range(n*P).map(k => `layout(location = ${k}) out vec4 o${k};`).join('')}
-float wave(vec2 v, int k) { vec4 w = texelFetch(wt, ivec2(k, 0), 0); float p = dot(v, w.xy);
-  return w.z < -1. ? p*w.w : w.w*cos(6.28318530718*fract(p - w.z)); }
-vec4 four(int p, int l) { vec2 v = start + (vec2(${P}*int(gl_FragCoord.x) + p, int(gl_FragCoord.y)) + .5)*c;
+const ENCODE = n => `uniform sampler2D wt; uniform int at, lines; ${range(n*P).map(k => `layout(location = ${k}) out vec4 o${k};`).join('')}
+float wave(vec2 v, int k) { vec4 w = texelFetch(wt, ivec2(k, 0), 0); float p = dot(v, w.xy) + w.z;
+  return k < lines ? p*w.w : w.w*cos(6.28318530718*(p - round(p))); }
+vec4 four(int p, int l) { vec2 v = vec2(${P}*int(gl_FragCoord.x) + p, int(gl_FragCoord.y)) + .5;
   return vec4(wave(v, l), wave(v, l + 1), wave(v, l + 2), wave(v, l + 3)); }
 void main() { ${range(n*P).map(k => `o${k} = four(${k % P}, 4*(at + ${k/P | 0}));`).join('')} }`;
-const ADD = `uniform sampler2DArray src, old; uniform vec2 start; uniform float c, first; ${range(P).map(p => `layout(location = ${p}) out vec4 o${p};`).join('')}
-vec4 sum(int p) { ivec2 g = ivec2(gl_FragCoord.xy); vec2 v = start + (vec2(${P}*g.x + p, g.y) + .5)*c, w = max(vec2(0), 1. - abs(v));
+
+// The network's values at a rectangle of places, up to w x h of them at once.
+class Points {
+  constructor(engine, {waves, layers, instance}, shared, [w, h]) {
+    this.n = Math.ceil(waves.length/16);         // groups of four features
+    const wide = Math.max(this.n*4, ...layers.map(layer => layer.shape[0]), instance == null ? 0 : layers[instance].rank);
+    Object.assign(this, {engine, waves, layers, instance, shared, table: engine.table(this.n*4, 1, new Float32Array(this.n*16)),
+      stacks: range(2).map(() => engine.stack(w, h, wide))});
+  }
+  static shared(engine, {layers, instance}) { return layers.map((layer, k) => k === instance ? null : engine.weights(layer)); }
+  // Place (i, j) lies at begin + (i + .5, j + .5)*step: how many turns a wave has made at `begin` is found in double precision.
+  begin(begin, step) {
+    const {engine: {gl}, waves} = this, data = new Float32Array(this.n*16);
+    this.lines = 0;                              // features that are coordinates, not waves
+    for (let k = 0; k < waves.length; k += 4) {
+      const line = waves[k + 2] < -1, turns = waves[k]*begin[0] + waves[k + 1]*begin[1] - (line ? 0 : waves[k + 2]);
+      if (line) this.lines++;
+      data.set([waves[k]*step[0], waves[k + 1]*step[1], line ? turns : turns - Math.round(turns), waves[k + 3]], k);
+    }
+    gl.bindTexture(gl.TEXTURE_2D, this.table.texture);
+    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, this.n*4, 1, gl.RGBA, gl.FLOAT, data);
+  }
+  // A stack with the values of w x h places in its upper left corner; `own` are the instance's matrices.
+  *run(begin, step, w, h, own) {
+    const {engine, layers, instance, shared} = this, wide = Math.ceil(w/P), inset = [0, 0, w, h];
+    let [from, to] = this.stacks;
+    this.begin(begin, step);
+    for (let o = 0; o < this.n; o += engine.outs) {
+      const n = Math.min(engine.outs, this.n - o);
+      yield* slices(0, h, wide*P*n*80, (row, rows) => engine.draw(ENCODE(n), engine.layers(from, o, n), [0, row, wide, rows],
+        {wt: this.table, at: Int32Array.of(o), lines: Int32Array.of(this.lines)}, [0, 0, from.wide, from.h]));
+    }
+    for (const [l, {act}] of layers.entries()) {
+      const steps = l === instance ? own : [shared[l]];
+      for (const [s, weights] of steps.entries()) {
+        yield* engine.layer(weights, from, to, {act: s === steps.length - 1 ? act : 'none', inset});
+        [from, to] = [to, from];
+      }
+    }
+    return from;
+  }
+}
+
+const ADD = `uniform sampler2DArray src, old; uniform vec2 start; uniform vec2 c; uniform float first, least; ${range(P).map(p => `layout(location = ${p}) out vec4 o${p};`).join('')}
+vec4 sum(int p) { ivec2 g = ivec2(gl_FragCoord.xy); vec2 v = start + (vec2(${P}*g.x + p, g.y) + .5)*c, w = max(vec2(least), 1. - abs(v));
   return (first > 0. ? vec4(0) : texelFetch(old, ivec3(g, p), 0)) + w.x*w.y*vec4(texelFetch(src, ivec3(g, p), 0).rgb, 1); }
 void main() { ${range(P).map(p => `o${p} = sum(${p});`).join('')} }`;
 const SHARE = `out vec4 o; uniform sampler2DArray src; uniform ivec2 corner; void main() { ivec2 g = ivec2(gl_FragCoord.xy) - corner;
@@ -310,13 +353,9 @@ class GlobalPicture {
   constructor(engine, about) {
     Object.assign(this, {engine, about, codes: about.codes});
     [this.h, this.w] = about.size;
-    this.base = engine.texture(this.w, this.h);
-    const {waves, layers, instance} = about.net, [bw, bh] = SMALL;
-    this.n = Math.ceil(waves.length/16);         // groups of four features
-    this.waves = engine.table(this.n*4, 1, Float32Array.from({length: this.n*16}, (_, k) => waves[k] || 0));
-    this.shared = layers.map((layer, k) => k === instance ? null : engine.weights(layer));
-    const wide = Math.max(this.n*4, ...layers.map(layer => layer.shape[0]), instance == null ? 0 : layers[instance].rank);
-    const [scratch, own] = range(2).map(() => ({h: range(2).map(() => engine.stack(bw, bh, wide)), sums: range(2).map(() => engine.stack(bw, bh, 4))}));
+    this.base = engine.texture(this.w, this.h, this.w*this.h > 2**22 ? engine.gl.RGBA16F : engine.float);
+    const shared = Points.shared(engine, about.net);
+    const [scratch, own] = range(2).map(() => ({points: new Points(engine, about.net, shared, SMALL), sums: range(2).map(() => engine.stack(...SMALL, 4))}));
     Object.assign(this, {scratch, ownScratch: own});   // of a view, and of the picture at its own size, which may wait for it
     this.ready = false;
     this.own = new Map();
@@ -349,32 +388,19 @@ class GlobalPicture {
     this.own.clear();
   }
   *tile(k, view, [x, y, w, h], first, scratch) {          // one tile's values in a rectangle, added to the sums
-    const {engine, about: {net: {layers, instance}, side, corners}} = this, wide = Math.ceil(w/P), inset = [0, 0, w, h];
-    const c = 2*view.c/side, begin = [view.x + x*view.c - corners[k][1], view.y + y*view.c - corners[k][0]].map(v => 2*v/side - 1);
-    let [from, to] = scratch.h;
-    for (let o = 0; o < this.n; o += engine.outs) {
-      const n = Math.min(engine.outs, this.n - o);
-      yield* slices(0, h, wide*P*n*80, (row, rows) => engine.draw(ENCODE(n), engine.layers(from, o, n), [0, row, wide, rows],
-        {wt: this.waves, start: begin, c, at: Int32Array.of(o)}, [0, 0, from.wide, from.h]));
-    }
-    for (const [l, {act}] of layers.entries()) {
-      const steps = l === instance ? this.weights(k) : [this.shared[l]];
-      for (const [s, weights] of steps.entries()) {
-        yield* engine.layer(weights, from, to, {act: s === steps.length - 1 ? act : 'none', inset});
-        [from, to] = [to, from];
-      }
-    }
-    const [sum, old] = scratch.sums;
-    yield* slices(0, h, wide*P*12, (row, rows) => engine.draw(ADD, engine.layers(sum, 0, 1), [0, row, wide, rows],
-      {src: from, old, start: begin, c, first: first ? 1 : 0}, [0, 0, sum.wide, sum.h]));
+    const {engine, about: {net: {instance}, tile: [high, wide], corners}} = this, all = [wide, high];
+    const c = all.map(n => 2*view.c/n), begin = [view.x + x*view.c - corners[k][1], view.y + y*view.c - corners[k][0]].map((v, k) => 2*v/all[k] - 1);
+    const src = yield* scratch.points.run(begin, c, w, h, instance == null ? null : this.weights(k)), [sum, old] = scratch.sums, row = Math.ceil(w/P);
+    yield* slices(0, h, row*P*12, (y, rows) => engine.draw(ADD, engine.layers(sum, 0, 1), [0, y, row, rows],
+      {src, old, start: begin, c, first: first ? 1 : 0, least: corners.length > 1 ? 0 : 1e-6}, [0, 0, sum.wide, sum.h]));
     scratch.sums.reverse();
   }
   *values(view, target, shown, scratch) {
-    const {engine, about: {side, corners}} = this;
+    const {engine, about: {tile: [high, wide], corners}} = this;
     for (const rect of blocks(shown, SMALL)) {
       const [x, y, w, h] = rect, area = [view.x + x*view.c, view.y + y*view.c, w*view.c, h*view.c];
       let first = true;
-      for (const [k, [i, j]] of corners.entries()) if (meet(area, [j, i, side, side])) {
+      for (const [k, [i, j]] of corners.entries()) if (meet(area, [j, i, wide, high])) {
         yield* this.tile(k, view, rect, first, scratch);
         first = false;
       }

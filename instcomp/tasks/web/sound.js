@@ -1,4 +1,4 @@
-// A sound to move through and to hear: its samples are made on the GPU, the curve between them is cubic.
+// A sound to move through and to hear: its samples are made on the GPU; what lies between them is cubic, or a fit's own.
 'use strict';
 
 class SoundModel {
@@ -34,6 +34,37 @@ class SoundModel {
   }
 }
 
+// A fit of a sound has values at any time, two units a second.
+class FittedSound {
+  constructor(engine, about) {
+    Object.assign(this, {engine, about, n: about.size[0]});
+    this.points = new Points(engine, about.net, Points.shared(engine, about.net), [1024, 1]);
+    this.wave = new Float32Array(this.n);
+    this.seen = {key: null};                     // the values of one view
+  }
+  *values(first, step, out) {                    // out[k] is the value at sample first + (k + .5)*step, samples' middles at .5
+    const {engine, points, n, about: {rate, peak: [peak], level: [level]}} = this, {gl} = engine, most = points.stacks[0].w;
+    const gain = peak > 1e-30 ? peak/.7 : 1;
+    for (let k = 0; k < out.length; k += most) {
+      const count = Math.min(most, out.length - k);
+      const stack = yield* points.run([2*(first + k*step - n/2)/rate, 0], [2*step/rate, 0], count, 1), frame = engine.layers(stack, 0, 1);
+      for (let phase = 0; phase < P; phase++) {
+        gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+        gl.readBuffer(gl.COLOR_ATTACHMENT0 + phase);
+        const values = engine.read(frame, 0, 0, Math.ceil(count/P), 1, true);
+        for (let i = phase; i < count; i += P) out[k + i] = values[(i >> 2)*4]*gain + level;
+      }
+      yield count*8;
+    }
+  }
+  *prepare() { yield* this.values(0, 1, this.wave); }
+  *look(key, first, step, n) {                   // a view's columns of pixels
+    const values = new Float32Array(n);
+    yield* this.values(first, step, values);
+    this.seen = {key, values};
+  }
+}
+
 class Sound {
   constructor(canvas, about, changed) {
     Object.assign(this, {canvas, about, changed, mix: 0, compare: 0, answers: [], playing: null});
@@ -48,11 +79,29 @@ class Sound {
   }
   build() {
     this.engine = new Engine(this.hidden);
-    this.model = new SoundModel(this.engine, this.about);
+    this.model = this.about.net ? new FittedSound(this.engine, this.about) : new SoundModel(this.engine, this.about);
+    this.sought = this.preparing = null;
     this.worker = new Worker(this.engine, done => this.shown(done));
     this.setMix(this.mix);
   }
-  setMix(a) { this.mix = a; this.settled = false; this.worker.start(this.model.prepare(a)); }
+  setMix(a) {
+    this.mix = a;
+    if (this.preparing) this.preparing.return();
+    this.preparing = this.model.prepare(a);
+    this.start();
+  }
+  start() { this.settled = false; this.begun = this.sought; this.worker.start(this.work()); }
+  *work() {                                      // all samples, then what lies between those in sight
+    if (this.preparing) for (let step = this.preparing.next(); !step.done; step = this.preparing.next()) yield step.value;
+    this.preparing = null;
+    const {view: {x, s}, canvas: {width: w}, sought} = this;
+    if (sought) yield* this.model.look(sought, x - w/2/s, 1/s, w);
+  }
+  seek() {                                       // does this view want values of its own?
+    const {view: {x, s}, canvas: {width: w}, model} = this;
+    this.sought = model.look && !this.compare && s > 1.5 ? [x, s, w].join() : null;
+    if (this.sought && this.sought !== this.begun && this.sought !== model.seen.key) this.start();
+  }
   shown(done) { this.levels = null; this.refresh(); if (done) { this.settled = performance.now(); this.changed(); } return false; }
   resize() {
     const {canvas} = this, ratio = window.devicePixelRatio || 1, first = !this.sized;
@@ -71,6 +120,7 @@ class Sound {
   move(dx) { this.view.x = Math.min(this.n, Math.max(0, this.view.x - dx/this.view.s)); this.touched = true; this.refresh(); }
   refresh(event) {
     if (event) this.began = Math.min(this.began || Infinity, event.timeStamp);
+    this.seek();
     if (this.asked) return;
     this.asked = true;
     requestAnimationFrame(() => { this.asked = false; this.draw(); if (this.began) this.answers.push(performance.now() - this.began); this.began = 0; });
@@ -108,6 +158,8 @@ class Sound {
     if (view.s < .5) for (let x = 0; x < w; x++) {
       const [low, high] = this.ends(Math.max(0, Math.floor(left + x/view.s)), Math.min(n, Math.ceil(left + (x + 1)/view.s)));
       if (low <= high) { pen.moveTo(x + .5, Y(high) - .5); pen.lineTo(x + .5, Y(low) + .5); }
+    } else if (this.sought && this.sought === this.model.seen.key) {
+      for (let x = Math.max(0, Math.ceil(X(0) - .5)); x + .5 <= Math.min(w, X(n)); x++) pen.lineTo(x + .5, Y(this.model.seen.values[x]));
     } else for (let x = Math.max(0, X(0)); x <= Math.min(w, X(n)); x += .5) pen.lineTo(x, Y(this.compare === 1 ? this.at(Math.floor(left + x/view.s)) : this.value(left + x/view.s)));
     pen.stroke();
     if (view.s > 7*ratio) for (let i = Math.max(0, Math.floor(left)); i < Math.min(n, left + w/view.s); i++) {
