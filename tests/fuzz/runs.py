@@ -233,7 +233,8 @@ def resume(run):
         assert untouched or 'no line left' in said, said
         raise
     assert last['step'] == 6 and json_file(run/'state'/'state.json')['step'] == 6
-    steps = [json.loads(line)['step'] for line in (run/'metrics.jsonl').read_text().splitlines()]
+    lines = (run/'metrics.jsonl').read_bytes().split(b'\n')      # a return within a line is JSON's white space
+    steps = [json.loads(line)['step'] for line in lines if line]
     assert steps == sorted(set(steps)) and steps[-1] == 6, steps
     load(run, 'cpu')
 
