@@ -233,7 +233,7 @@ def resume(run):
         assert untouched or 'no line left' in said, said
         raise
     assert last['step'] == 6 and json_file(run/'state'/'state.json')['step'] == 6
-    lines = (run/'metrics.jsonl').read_bytes().split(b'\n')      # a return within a line is JSON's white space
+    lines = (run/'metrics.jsonl').read_bytes().split(b'\n')      # a return in a line is JSON's white space
     steps = [json.loads(line)['step'] for line in lines if line]
     assert steps == sorted(set(steps)) and steps[-1] == 6, steps
     load(run, 'cpu')
