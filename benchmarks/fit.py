@@ -22,7 +22,8 @@ from instcomp.data.speech import voices
 from instcomp.data.synthetic_views import write_views
 from instcomp.experiments.builder import load
 from instcomp.experiments.run import fit_file
-from instcomp.geometry.mesh import extract_mesh, mise, write_mesh
+from instcomp.geometry.mesh import extract_mesh, mise
+from instcomp.geometry.mesh_files import write_mesh
 from instcomp.geometry.shapes import solid
 from instcomp.tasks.registry import task_of
 

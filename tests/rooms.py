@@ -6,7 +6,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = {
     '': ['limits', 'files', 'schema', 'seeds', 'course', 'progress'],
     'fields': ['coords', 'inr', 'fourier', 'siren'],
-    'geometry': ['camera', 'rendering', 'sdf', 'shapes', 'mesh'],
+    'geometry': ['camera', 'rendering', 'sdf', 'shapes', 'mesh', 'mesh_files'],
     'evaluation': ['metrics', 'generative', 'probes', 'retrieval', 'plot'],
     'models': ['codes', 'ginr', 'modulation', 'ipc', 'meta', 'attention', 'hypernetwork', 'occupancy',
                'radiance', 'single', 'inrgan', 'discriminator', 'entropy', 'local', 'plain'],

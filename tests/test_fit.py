@@ -20,7 +20,7 @@ from instcomp.data.images import read_image, write_image
 from instcomp.data.synthetic_views import write_views
 from instcomp.experiments.builder import load
 from instcomp.experiments.run import fit_file
-from instcomp.geometry.mesh import read_mesh
+from instcomp.geometry.mesh_files import read_mesh
 from instcomp.progress import Forecast, paced, progress
 
 pytestmark = pytest.mark.usefixtures('one_thread')

@@ -10,11 +10,10 @@ from instcomp.geometry.mesh import (
     grid_corners,
     labelled_points,
     mise,
-    read_mesh,
     surface_scores,
     winding_number,
-    write_mesh,
 )
+from instcomp.geometry.mesh_files import read_mesh, write_mesh
 from instcomp.geometry.sdf import Solid, box, place_solid
 from instcomp.geometry.shapes import FAMILIES, solid
 from instcomp.models.occupancy import cloud_model, voxelise

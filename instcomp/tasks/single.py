@@ -25,8 +25,8 @@ from ..evaluation.plot import save
 from ..fields.siren import normalised_cloud
 from ..files import file_digest
 from ..geometry.camera import Lens, orbit_pose, pinhole, pixels, project, rays
-from ..geometry.mesh import SURFACES, extract_mesh, labelled_points, mise, read_surface
-from ..geometry.mesh import surface_scores, winding_number, write_mesh
+from ..geometry.mesh import extract_mesh, labelled_points, mise, surface_scores, winding_number
+from ..geometry.mesh_files import SURFACES, read_surface, write_mesh
 from ..geometry.rendering import render
 from ..limits import check_limit
 from ..models.ginr import GINR, like
@@ -218,7 +218,7 @@ def point_picture(
     return out.expand(3, -1, -1)
 
 class OneShapeTask(SingleTask):
-    "A solid: `geometry.mesh.Surface` in, a mesh out."
+    "A solid: `geometry.mesh_files.Surface` in, a mesh out."
     point, values, axes, channels, cells = 3, 1, 3, 1, 128
     reads, writes, scale = SURFACES, ('.ply', '.obj', '.glb'), .9
     def model(self, parts):
