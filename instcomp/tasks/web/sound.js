@@ -156,7 +156,7 @@ class Sound {
     pen.strokeStyle = pen.fillStyle = colour('--accent'); pen.lineWidth = 1.5*ratio;
     pen.beginPath();
     if (view.s < .5) for (let x = 0; x < w; x++) {
-      const [low, high] = this.ends(Math.max(0, Math.floor(left + x/view.s)), Math.min(n, Math.ceil(left + (x + 1)/view.s)));
+      const [low, high] = this.ends(Math.max(0, Math.floor(left + x/view.s) - 1), Math.min(n, Math.ceil(left + (x + 1)/view.s)));
       if (low <= high) { pen.moveTo(x + .5, Y(high) - .5); pen.lineTo(x + .5, Y(low) + .5); }
     } else if (this.sought && this.sought === this.model.seen.key) {
       for (let x = Math.max(0, Math.ceil(X(0) - .5)); x + .5 <= Math.min(w, X(n)); x++) pen.lineTo(x + .5, Y(this.model.seen.values[x]));
