@@ -71,7 +71,7 @@ def test_a_fitted_sound_between_its_samples_too(browser, tmp_path):
     wanted = at(own)
     with Opened(browser, fit_html(model, 'mine'), tmp_path, 500, 360) as page:
         wave = np.array(page.ask('[...instcomp.model.wave]'))
-        assert wanted.std() > .01 and np.abs(wave - wanted).max() < 1e-4
+        assert wanted.std() > .01 and np.abs(wave - wanted).max() < 5e-4       # float32 beside float64
         page.ask('instcomp.set({x: 2900, s: 20})')
         page.settle()
         fine = np.array(page.ask('[...instcomp.model.seen.values]'))
