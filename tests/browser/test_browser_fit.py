@@ -24,7 +24,10 @@ def one_of(preset, facts, **change):
     last = model.inr.W[-1]
     torch.nn.init.normal_(last, std=.3/len(last)**.5)
     for b in model.inr.b[:-1]: torch.nn.init.normal_(b, std=.05)
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    places = torch.rand(2000, task_of(model.config).point)*2 - 1
+    last *= .2/model.decode(no_code(), places)[0].std(0).mean()          # as much contrast as a photograph
+    return model
 
 
 def shown(model, scale):
