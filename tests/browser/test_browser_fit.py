@@ -24,7 +24,10 @@ def one_of(preset, facts, **change):
     last = model.inr.W[-1]
     torch.nn.init.normal_(last, std=.3/len(last)**.5)
     for b in model.inr.b[:-1]: torch.nn.init.normal_(b, std=.05)
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    places = torch.rand(2000, task_of(model.config).point)*2 - 1
+    last *= .2/model.decode(no_code(), places)[0].std(0).mean()          # as much contrast as a photograph
+    return model
 
 
 def shown(model, scale):
@@ -71,12 +74,12 @@ def test_a_fitted_sound_between_its_samples_too(browser, tmp_path):
     wanted = at(own)
     with Opened(browser, fit_html(model, 'mine'), tmp_path, 500, 360) as page:
         wave = np.array(page.ask('[...instcomp.model.wave]'))
-        assert wanted.std() > .01 and np.abs(wave - wanted).max() < 1e-4
+        assert wanted.std() > .01 and np.abs(wave - wanted).max() < 5e-4       # float32 beside float64
         page.ask('instcomp.set({x: 2900, s: 20})')
         page.settle()
         fine = np.array(page.ask('[...instcomp.model.seen.values]'))
         places = 2900 + (torch.arange(len(fine)).double() + .5 - len(fine)/2)/20
-        assert np.abs(fine - at(2*(places - 1500)/8000)).max() < 1e-4
+        assert np.abs(fine - at(2*(places - 1500)/8000)).max() < 5e-4
         page.tab.locator('#stage').focus()
         page.tab.keyboard.press(' ')
         assert page.ask('instcomp.playing && instcomp.playing.node.buffer.sampleRate') == 8000
