@@ -304,7 +304,7 @@ class OneShapeScores(OneShapeTask):
     @torch.no_grad()
     def turned(self, model, bar=iter, frames=36, size=192):
         "Pictures from all around it (frames, size, size, 3). `ValueError` where there is no surface."
-        points, normals = _of_mesh(extract_mesh(self.values_of(model, self.cells)), 400_000)
+        points, normals = _of_mesh(extract_mesh(self.values_of(model, self.cells)), 800_000)
         return torch.stack([point_picture(points, normals, size, (360*k/frames - 60, 20)).movedim(0, -1)
                             for k in bar(range(frames))])
     @torch.no_grad()
