@@ -74,12 +74,12 @@ def test_a_fitted_sound_between_its_samples_too(browser, tmp_path):
     wanted = at(own)
     with Opened(browser, fit_html(model, 'mine'), tmp_path, 500, 360) as page:
         wave = np.array(page.ask('[...instcomp.model.wave]'))
-        assert wanted.std() > .01 and np.abs(wave - wanted).max() < 5e-4       # float32 beside float64
+        assert wanted.std() > .01 and np.abs(wave - wanted).max() < 2e-4       # float32; Python's is 4e-5 off
         page.ask('instcomp.set({x: 2900, s: 20})')
         page.settle()
         fine = np.array(page.ask('[...instcomp.model.seen.values]'))
         places = 2900 + (torch.arange(len(fine)).double() + .5 - len(fine)/2)/20
-        assert np.abs(fine - at(2*(places - 1500)/8000)).max() < 5e-4
+        assert np.abs(fine - at(2*(places - 1500)/8000)).max() < 2e-4
         page.tab.locator('#stage').focus()
         page.tab.keyboard.press(' ')
         assert page.ask('instcomp.playing && instcomp.playing.node.buffer.sampleRate') == 8000
