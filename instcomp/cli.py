@@ -541,14 +541,17 @@ def _shown_by(file):
     if file.is_dir(): raise ValueError(f'{file}: a page shows pictures, sounds, codes or the run of a fit')
     return _maker(open_codes(file)) if file.suffix == '.safetensors' else weights_for(file, 2)
 
-def _alone(run, others, model):
-    "The run of a fit, which a page shows alone. `ValueError` for another run, or beside something else."
+def _check_fit(run):
+    "`ValueError` unless a run is that of one signal."
     from instcomp.experiments.builder import read_config
     if read_config(run).get('data') != 'file':
         raise ValueError(f'{run} is the run of a model of many signals: name a file and --model {run}')
+
+def _check_alone(run, others, model):
+    "`ValueError` for another run than that of a fit, which a page shows alone, or beside something else."
+    _check_fit(run)
     if others: raise ValueError(f'{run} is a fit: a page shows it alone, without {others[0]}')
     if model: raise ValueError(f'--model {model}: a fit is its own model; give {run} alone')
-    return run
 
 def _page_of_fit(run, path, device, overwrite):
     "Write the page of a fit's last weights."
@@ -573,7 +576,7 @@ def view_command(
     from instcomp.tasks.page import page_html, view_files
     path, run = place(out, ('.html',)), next((file for file in files if (file/'config.json').is_file()), None)
     if run:
-        _alone(run, [file for file in files if file is not run], model)
+        _check_alone(run, [file for file in files if file is not run], model)
         return _page_of_fit(run, path, device, overwrite)
     model = model or _shown_by(files[0])
     home = find(model)
@@ -635,11 +638,10 @@ def reconstruct_command(
     from instcomp.experiments.builder import find, load
     from instcomp.tasks.registry import task_of, weights_for
     scale, fit = _times(scale, size), (file/'config.json').is_file()
+    if fit: _check_fit(file)
     model = model or (file if fit else weights_for(file, scale))
     net = load(model, device)
     task = task_of(net.config)
-    if fit and net.config['data'] != 'file':
-        raise ValueError(f'{file} is the run of a model of many signals: name a file and --model {file}')
     scale = _cells(cells, scale, task)
     path = spare(place(out, task.writes), chain([file], _weights(find(model)), _below(file)), overwrite)
     task.write(task.reconstruct(net, None if fit else file, scale, steps, progress), path)

@@ -262,14 +262,20 @@ def words(cell):
     return ' '.join(NUMBER.sub('#', text).split()), pictures
 
 
+@pytest.fixture(scope='module')
+def course(clean, tmp_path_factory):
+    "The wheel's own copy of the notebooks."
+    folder = tmp_path_factory.mktemp('copied')
+    call(clean.parent/'instcomp', 'notebooks', 'course', cwd=folder)
+    return folder/'course'
+
+
 @slow
 @pytest.mark.skipif('WHOLE_COURSE' not in os.environ, reason='minutes: WHOLE_COURSE=1')
 @pytest.mark.parametrize('name', notebooks())
-def test_every_notebook_outside_the_checkout(clean, kernel, tmp_path, name):
+def test_every_notebook_outside_the_checkout(clean, course, kernel, name):
     "The wheel's own copy in an empty folder: no error, the saved words, as many pictures. Numbers may vary."
-    call(clean.parent/'instcomp', 'notebooks', 'course', cwd=tmp_path)
-    saved = nbformat.read(tmp_path/'course'/f'{name}.ipynb', as_version=4)
-    shutil.rmtree(tmp_path/'course')
+    saved = nbformat.read(course/f'{name}.ipynb', as_version=4)
     cells = [cell for cell in saved.cells if cell.cell_type == 'code' and 'NBVAL_SKIP' not in cell.source]
     book = kernel(clean, [cell.source for cell in cells], MPLBACKEND='module://matplotlib_inline.backend_inline')
     for new, old in zip(book.cells, cells):

@@ -128,6 +128,17 @@ class Engine {
     gl.readPixels(x, y, w, h, gl.RGBA, floats ? gl.FLOAT : gl.UNSIGNED_BYTE, out);
     return out;
   }
+  // Four channels of `count` places of a stack's first row, from place `left` on, a multiple of P.
+  row(stack, group, left, count) {
+    const {gl} = this, frame = this.layers(stack, group, 1), out = new Float32Array(count*4);
+    for (let phase = 0; phase < P; phase++) {
+      gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
+      gl.readBuffer(gl.COLOR_ATTACHMENT0 + phase);
+      const values = this.read(frame, left/P, 0, Math.ceil(count/P), 1, true);
+      for (let i = phase; i < count; i += P) out.set(values.subarray((i >> 2)*4, (i >> 2)*4 + 4), i*4);
+    }
+    return out;
+  }
   // Weights (out, in, ky, kx) and bias (out) as a table: row k = ((dy·groups + i)·kx + dx), columns 4o ... 4o + 3.
   weights({W, shape: [out, inp, ky, kx], b}) {
     const O = Math.ceil(out/4), I = Math.ceil(inp/4), rows = ky*I*kx + 1, data = new Float32Array(rows*O*16);

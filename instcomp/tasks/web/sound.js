@@ -9,7 +9,7 @@ class SoundModel {
     this.made = 0;                               // samples that are there
   }
   *prepare(a) {
-    const {engine, net, about, n} = this, gl = engine.gl, z = mixed(this.codes, a), [C, W] = this.codes[0].shape, p = about.codec.cell, most = 512;
+    const {engine, net, about, n} = this, z = mixed(this.codes, a), [C, W] = this.codes[0].shape, p = about.codec.cell, most = 512;
     const gain = about.peak.reduce((sum, v, k) => sum + v*(k ? a : 1 - a), 0)/.7, mean = about.level.reduce((sum, v, k) => sum + v*(k ? a : 1 - a), 0);
     this.made = 0;
     for (let first = 0; first < W; first += most) {
@@ -17,15 +17,10 @@ class SoundModel {
       const {registers: {u}, left} = yield* net.run([first, 0, count, 1], W, 1, Math.min(most, W),
         (stack, x, y, ww) => upload(engine, z, [C, 1, W], stack, x, 0, ww, 1));
       for (let group = 0; group < Math.ceil(p/4); group++) {
-        const frame = engine.layers(u, group, 1);
-        for (let phase = 0; phase < P; phase++) {
-          gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
-          gl.readBuffer(gl.COLOR_ATTACHMENT0 + phase);
-          const values = engine.read(frame, left/4, 0, Math.ceil(count/4), 1, true);
-          for (let i = phase; i < count; i += P) for (let k = 0; k < 4; k++) {
-            const at = (first + i)*p + 4*group + k;
-            if (at < n && 4*group + k < p) this.wave[at] = (values[(i >> 2)*4 + k] + about.codec.mean)*gain + mean;
-          }
+        const values = engine.row(u, group, left, count);
+        for (let i = 0; i < count; i++) for (let k = 0; k < 4; k++) {
+          const at = (first + i)*p + 4*group + k;
+          if (at < n && 4*group + k < p) this.wave[at] = (values[4*i + k] + about.codec.mean)*gain + mean;
         }
         yield count*8;
       }
@@ -43,17 +38,12 @@ class FittedSound {
     this.seen = {key: null};                     // the values of one view
   }
   *values(first, step, out) {                    // out[k] is the value at sample first + (k + .5)*step, samples' middles at .5
-    const {engine, points, n, about: {rate, peak: [peak], level: [level]}} = this, {gl} = engine, most = points.stacks[0].w;
+    const {engine, points, n, about: {rate, peak: [peak], level: [level]}} = this, most = points.stacks[0].w;
     const gain = peak > 1e-30 ? peak/.7 : 1;
     for (let k = 0; k < out.length; k += most) {
       const count = Math.min(most, out.length - k);
-      const stack = yield* points.run([2*(first + k*step - n/2)/rate, 0], [2*step/rate, 0], count, 1), frame = engine.layers(stack, 0, 1);
-      for (let phase = 0; phase < P; phase++) {
-        gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
-        gl.readBuffer(gl.COLOR_ATTACHMENT0 + phase);
-        const values = engine.read(frame, 0, 0, Math.ceil(count/P), 1, true);
-        for (let i = phase; i < count; i += P) out[k + i] = values[(i >> 2)*4]*gain + level;
-      }
+      const stack = yield* points.run([2*(first + k*step - n/2)/rate, 0], [2*step/rate, 0], count, 1), values = engine.row(stack, 0, 0, count);
+      for (let i = 0; i < count; i++) out[k + i] = values[4*i]*gain + level;
       yield count*8;
     }
   }
