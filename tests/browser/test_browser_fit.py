@@ -81,7 +81,7 @@ def test_a_fitted_sound_between_its_samples_too(browser, tmp_path):
         places = 2900 + (torch.arange(len(fine)).double() + .5 - len(fine)/2)/20
         assert np.abs(fine - at(2*(places - 1500)/8000)).max() < 2e-4
         page.tab.locator('#stage').focus()
-        page.ask('''void (instcomp.play = function () {               // what is in sight lasts 3 ms: look at once
+        page.ask('''void (instcomp.play = function () {       // what is in sight lasts 3 ms: look at once
             Object.getPrototypeOf(this).play.call(this);
             window.heard = this.playing.node.buffer.sampleRate; })''')
         page.tab.keyboard.press(' ')
