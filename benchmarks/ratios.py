@@ -1,6 +1,6 @@
 """Beside the official code, in one process, turn by turn: steps and predictions, in fp32 and bf16.
 
-    python benchmarks/ratios.py --peer FOLDER [step] [predict] [cavia] [views]     on two idle cores: minutes
+    python benchmarks/ratios.py --peer FOLDER [step] [predict] [cavia] [views]    two idle cores, 15 minutes
 
 FOLDER is a checkout of kakaobrain/ginr-ipc (135f55c); its code is only called; it wants einops and omegaconf
 2.4. The official code computes in fp32 (its `amp: True` changes nothing); ours in fp32 and in bf16,
@@ -96,7 +96,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('names', nargs='*', help=f'of {", ".join(KEYS)}; default: all')
     p.add_argument('--peer', type=Path, required=True)
-    p.add_argument('--rounds', type=int, default=3)
+    p.add_argument('--rounds', type=int, default=9)
     p.add_argument('--threads', type=int, default=torch.get_num_threads())
     p.add_argument('--busy', action='store_true', help="the processor's time on a busy machine; not kept")
     a = p.parse_args()

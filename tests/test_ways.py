@@ -6,8 +6,9 @@ import tiny
 import torch
 import torch.nn.functional as F
 
-from instcomp.fields.inr import linear
+from instcomp.fields.inr import linear, mlp
 from instcomp.models.attention import KEPT, ROADS, attention, by_heads, taking
+from instcomp.models.radiance import mlp_sparse_grad
 from instcomp.training import trainer
 from instcomp.training.device import Way, going, ways
 from instcomp.training.trainer import choices, train
@@ -92,6 +93,26 @@ def test_shared_coordinates_meet_all_matrices_at_once(outputs, bias):
     plain = lambda x, W, b, V, c: (x @ W + b).relu() @ V + c
     for found, wanted in zip(gradients(two, (x, W, b, V, c)), gradients(plain, (x, W, b, V, c))):
         torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize('precision, tolerance', [('fp32', 1e-5), ('bf16', .02)])
+@pytest.mark.parametrize('live', [0, 1, 5])
+def test_points_without_a_gradient_are_left_out(precision, tolerance, live):
+    "`live` points of the second instance, none of the first; each layer of a kind of its own."
+    g = torch.Generator().manual_seed(0)
+    made = [torch.randn(shape, generator=g) for shape in
+            [(2, 9, 6), (6, 32), (32,), (2, 32, 32), (2, 1, 32), (32, 32), (32,), (32, 4), (4,)]]
+    weights = torch.zeros(2, 9, 4)
+    weights[1, :live] = torch.randn(live, 4, generator=g)
+    def slopes(layers):
+        leaves = [t.clone().requires_grad_() for t in made]
+        with going(Way(precision, 'kernel'), CPU):
+            y = layers(leaves[0], list(zip(leaves[1::2], leaves[2::2])))
+        return y, torch.autograd.grad((y*weights).sum(), leaves)
+    (y, wanted), (same, found) = slopes(mlp), slopes(mlp_sparse_grad)
+    assert torch.equal(y, same) and y.dtype == torch.float32
+    for a, b in zip(found, wanted):
+        assert a.dtype == b.dtype and (far(a, b) < tolerance if live else not a.any())
 
 
 def go(out, net=None, precision='auto', **how):

@@ -102,6 +102,6 @@ class INR(nn.Module):
     def weights(self): return [(self.finish(W), b) for W, b in self.raw()]
     def out(self, y): return (y if self.out_scale == 1 else y*self.out_scale) + self.out_bias
 
-    def forward(self, x, weights=None):                                                     # N d | B N d
+    def forward(self, x, weights=None, mlp=mlp):                                            # N d | B N d
         h = self.encoding(x) if self.encoding else x                                        # N in | B N in
         return self.out(mlp(h, weights or self.weights(), self.act))                        # N out | B N out

@@ -177,14 +177,14 @@ class GINR(nn.Module):
             raw = self.inr.raw()
             new = self.modulator(raw, code)
             return [new[i] if i in new else (self.inr.finish(W), b) for i, (W, b) in enumerate(raw)]
-    def decode(self, code, x, per_instance=False):
-        "Values (B, *S, out) at shared coordinates (*S, in), or at each instance's own (B, *S, in)."
+    def decode(self, code, x, per_instance=False, mlp=mlp):
+        "Values (B, *S, out) at shared coordinates (*S, in), or at each instance's own (B, *S, in), by `mlp`."
         B = check_code(code, self.modulator.code_shape)
         w = self.weights(code)
         check_coordinates(x, _in_dim(self.inr, w), B if per_instance else None)
         S = x.shape[int(per_instance):-1]
         x = x.reshape(*x.shape[:int(per_instance)], math.prod(S), x.shape[-1])              # N in | B N in
-        y = _sliced(lambda x: self.inr(x, w), x, B, self.chunk)                             # B N out
+        y = _sliced(lambda x: self.inr(x, w, mlp), x, B, self.chunk)                             # B N out
         y = y.reshape(B, *S, y.shape[-1])                                                   # B *S out
         return self.final(y) if self.final else y
     def encode(self, signal, steps=0, tick=None, **drawing):
