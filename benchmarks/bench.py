@@ -229,6 +229,15 @@ def table(runs):
     return '\n'.join(lines)
 
 
+def held(runs):
+    "What holds a prediction back, as its profile has it; nothing where that row is not measured."
+    for run in runs:
+        if run['row'] != 'predict': continue
+        parts = [f'{100*got["products"]:.0f} % ({p})' for p, got in run['precisions'].items()]
+        return f'A prediction spends {" and ".join(parts)} of its time inside products and attention.'
+    return ''
+
+
 def ratios():
     "How many times as fast as the official code, of benchmarks/ratios.py."
     claims = json.loads((HERE/'claims'/'speed.json').read_text('utf-8'))
@@ -271,6 +280,8 @@ def report():
 * time in products: also inside convolutions and kernels of attention, by torch.profiler
 
 {table(runs)}
+
+{held(runs)}
 
 ![part of the ceiling](speed/ceiling.png)
 

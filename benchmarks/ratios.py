@@ -6,8 +6,8 @@ FOLDER is a checkout of kakaobrain/ginr-ipc (135f55c); its code is only called; 
 2.4. The official code computes in fp32 (its `amp: True` changes nothing); ours in fp32 and in bf16,
 attention by the faster road of a trial, as a run with `--precision auto` finds it. CelebA's and Imagenette's
 rows of the paper, batch 4, all coordinates; views as in official.py. Every round gives one ratio, the claim
-is their median. Each kind of work has a process of its own: after other work the official prediction takes a
-fifth less, because large tensors find memory that the process already has.
+is their median. Each kind of work has a process of its own: after other work the official prediction took a
+fifth less (probably large tensors then find memory that the process already has).
 Writes benchmarks/claims/speed.json.
 """
 import argparse
@@ -84,7 +84,7 @@ def beside(name, folder, rounds, which):
         tried = {}
         for road in ROADS:
             ours(Way(precision, road))
-            tried[road] = clock(lambda p=precision, r=road: ours(Way(p, r)))[which]
+            tried[road] = min(clock(lambda p=precision, r=road: ours(Way(p, r)))[which] for _ in range(3))
         way = Way(precision, min(tried, key=tried.get))
         jobs[precision], jobs[precision].way = lambda way=way: ours(way), way
     rows = [{key: clock(job)[which] for key, job in jobs.items()} for _ in range(rounds + 1)][1:]
@@ -103,7 +103,7 @@ def main():
     p.add_argument('--threads', type=int, default=torch.get_num_threads())
     p.add_argument('--busy', action='store_true', help="the processor's time on a busy machine; not kept")
     a = p.parse_args()
-    if len(names := a.names or list(KEYS)) > 1:          # what a process did before changes seconds: see above
+    if len(names := a.names or list(KEYS)) > 1:          # what a process did before changes its seconds
         rest = [word for word in sys.argv[1:] if word not in KEYS]
         for name in names: subprocess.run([sys.executable, __file__, name, *rest], check=True)
         return
