@@ -95,13 +95,13 @@ def _grads(h, W, b, g, counts, through):
 class _SparseGrad(torch.autograd.Function):
     "`mlp` with ReLU of points (B, N, in); the backward pass leaves out points without a gradient."
     @staticmethod
-    def forward(ctx, kind, x, *flat):
+    def forward(ctx, dtype, x, *flat):
         pairs = list(zip(flat[::2], flat[1::2]))
         with torch.autocast('cpu', enabled=False):
-            h = [x.to(kind)]
-            for W, b in pairs[:-1]: h.append(linear(h[-1], W.to(kind), b.to(kind)).relu_())
+            h = [x.to(dtype)]
+            for W, b in pairs[:-1]: h.append(linear(h[-1], W.to(dtype), b.to(dtype)).relu_())
             y = linear(h[-1].to(flat[-2].dtype), *pairs[-1])
-        ctx.kind, ctx.layers = kind, len(pairs)
+        ctx.dtype, ctx.layers = dtype, len(pairs)
         ctx.save_for_backward(x, *flat, *h)
         return y                                                                            # B N out
 
@@ -111,7 +111,7 @@ class _SparseGrad(torch.autograd.Function):
         flat, hidden = rest[:2*ctx.layers], rest[2*ctx.layers:]
         pairs = list(zip(flat[::2], flat[1::2]))
         if torch.is_grad_enabled():                                      # asked for a second derivative
-            with torch.autocast('cpu', ctx.kind, enabled=ctx.kind != x.dtype): y = mlp(x, pairs)
+            with torch.autocast('cpu', ctx.dtype, enabled=ctx.dtype != x.dtype): y = mlp(x, pairs)
             wanted = [t for t in (x, *flat) if t.requires_grad]
             found = iter(torch.autograd.grad(y, wanted, g, create_graph=True))
             return None, *(next(found) if t.requires_grad else None for t in (x, *flat))
@@ -121,8 +121,8 @@ class _SparseGrad(torch.autograd.Function):
         with torch.autocast('cpu', enabled=False):
             for i, (W, b) in reversed(list(enumerate(pairs))):
                 h = hidden[i].flatten(0, 1).index_select(0, at)                             # M in
-                kind = ctx.kind if i + 1 < ctx.layers else W.dtype
-                gW, gb, gh = _grads(h.to(kind), W.to(kind), b, g.to(kind), counts, i or asked)
+                dtype = ctx.dtype if i + 1 < ctx.layers else W.dtype
+                gW, gb, gh = _grads(h.to(dtype), W.to(dtype), b, g.to(dtype), counts, i or asked)
                 grads = [gW.to(W.dtype), gb.to(b.dtype), *grads]
                 g = gh.mul_(h.sign()) if i else gh
         if asked: g = torch.zeros_like(x).flatten(0, 1).index_copy(0, at, g.to(x.dtype)).view_as(x)
@@ -136,8 +136,8 @@ def mlp_sparse_grad(
 ):               # (B, N, out)
     "`mlp`; with ReLU on a CPU its backward pass leaves out points whose gradient is 0."
     if x.device.type != 'cpu' or act is not F.relu or not torch.is_grad_enabled(): return mlp(x, weights, act)
-    kind = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
-    return _SparseGrad.apply(kind, x, *(t for pair in weights for t in pair))
+    dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+    return _SparseGrad.apply(dtype, x, *(t for pair in weights for t in pair))
 
 # %% ../../nbs/models/radiance.ipynb #2016ff91
 DENSITIES = dict(relu=F.relu, softplus=lambda v: F.softplus(v - 2))
