@@ -231,11 +231,10 @@ def table(runs):
 
 def held(runs):
     "What holds a prediction back, as its profile has it; nothing where that row is not measured."
-    for run in runs:
-        if run['row'] != 'predict': continue
-        parts = [f'{100*got["products"]:.0f} % ({p})' for p, got in run['precisions'].items()]
-        return f'A prediction spends {" and ".join(parts)} of its time inside products and attention.'
-    return ''
+    parts = [f'{100*got["products"]:.0f} % ({precision})' for run in runs if run['row'] == 'predict'
+             for precision, got in run['precisions'].items()]
+    said = f'A prediction spends {" and ".join(parts)} of its time inside products and attention.'
+    return said if parts else ''
 
 
 def ratios():

@@ -12,11 +12,11 @@ Writes benchmarks/claims/speed.json.
 """
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
-import subprocess
-import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -95,6 +95,20 @@ def beside(name, folder, rounds, which):
     return out
 
 
+def measure(a, name):
+    "One kind of work: say what was found, keep its claims."
+    torch.set_num_threads(a.threads)
+    found = beside(name, a.peer, a.rounds, int(a.busy))
+    print(name, json.dumps(found | dict(load=os.getloadavg()[0])), flush=True)
+    if a.busy: return
+    said = machine(CPU)
+    where = dict(command='python benchmarks/ratios.py --peer FOLDER', seed=0, device='cpu', threads=a.threads,
+                 commit=commit(), processor=said['processor'], bf16_units=said['bf16_units'],
+                 torch=said['torch'])
+    claims = {f'{KEYS[name]}_{p}': dict(value=round(found[p]['ratio'], 2), **where) for p in ('fp32', 'bf16')}
+    add(HERE/'claims'/'speed.json', claims)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('names', nargs='*', help=f'of {", ".join(KEYS)}; default: all')
@@ -103,22 +117,9 @@ def main():
     p.add_argument('--threads', type=int, default=torch.get_num_threads())
     p.add_argument('--busy', action='store_true', help="the processor's time on a busy machine; not kept")
     a = p.parse_args()
-    if len(names := a.names or list(KEYS)) > 1:          # what a process did before changes its seconds
-        rest = [word for word in sys.argv[1:] if word not in KEYS]
-        for name in names: subprocess.run([sys.executable, __file__, name, *rest], check=True)
-        return
-    torch.set_num_threads(a.threads)
-    said = machine(CPU)
-    where = dict(command='python benchmarks/ratios.py --peer FOLDER', seed=0, device='cpu', threads=a.threads,
-                 commit=commit(), processor=said['processor'], bf16_units=said['bf16_units'],
-                 torch=said['torch'])
-    for name in names:
-        found = beside(name, a.peer, a.rounds, int(a.busy))
-        print(name, json.dumps(found | dict(load=os.getloadavg()[0])), flush=True)
-        if a.busy: continue
-        ratio = lambda p, found=found: dict(value=round(found[p]['ratio'], 2), **where)
-        claims = {f'{KEYS[name]}_{p}': ratio(p) for p in ('fp32', 'bf16')}
-        add(HERE/'claims'/'speed.json', claims)
+    spawn = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as each:       # a process of its own: see above
+        for name in a.names or KEYS: each.submit(measure, a, name).result()
 
 
 if __name__ == '__main__': main()

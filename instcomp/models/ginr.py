@@ -184,7 +184,7 @@ class GINR(nn.Module):
         check_coordinates(x, _in_dim(self.inr, w), B if per_instance else None)
         S = x.shape[int(per_instance):-1]
         x = x.reshape(*x.shape[:int(per_instance)], math.prod(S), x.shape[-1])              # N in | B N in
-        y = _sliced(lambda x: self.inr(x, w, mlp), x, B, self.chunk)                             # B N out
+        y = _sliced(lambda x: self.inr(x, w, mlp), x, B, self.chunk)                        # B N out
         y = y.reshape(B, *S, y.shape[-1])                                                   # B *S out
         return self.final(y) if self.final else y
     def encode(self, signal, steps=0, tick=None, **drawing):
