@@ -9,13 +9,15 @@ First the ceiling: products of large matrices in fp32 and bf16, and a copy. Each
 (median), its floating-point operations (torch.utils.flop_counter), its part of the ceiling of its
 precision, and the share of its time that passes inside products, convolutions and the attention kernel
 (torch.profiler, one more call): what is left is all that better plumbing could save. Figures on one
-machine, idle. A run is one file, benchmarks/speed/<row>.json; the tables and the plot of
-benchmarks/README.md are written from these files by `report`, also alone: --report.
+machine, idle. The process keeps its memory (`keep_memory`), as `instcomp train` does. A run is one file,
+benchmarks/speed/<processor>/<row>.json; the tables and plots of benchmarks/README.md are written from these
+files by `report`, also alone: --report.
 """
 import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -38,7 +40,7 @@ from instcomp.geometry.camera import pinhole
 from instcomp.models.attention import ROADS
 from instcomp.models.discriminator import build_gan
 from instcomp.models.local import decode_windows, encode_windows
-from instcomp.training.device import Way, device_of, going, precisions_of
+from instcomp.training.device import Way, device_of, going, keep_memory, precisions_of
 from instcomp.training.trainer import optimizer, train_settings
 
 HERE = Path(__file__).parent
@@ -171,9 +173,11 @@ def machine(device):
     name = torch.cuda.get_device_name(device) if device.type == 'cuda' else platform.processor()
     lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
     model = next((line.partition(': ')[2] for line in lines if line.startswith('model name')), name)
-    flags = next((line for line in lines if line.startswith('flags')), '')
-    return dict(commit=commit(), device=str(device), processor=name if device.type == 'cuda' else model,
-                bf16_units='avx512_bf16' in flags or 'amx_bf16' in flags or device.type == 'cuda',
+    flags = next((line for line in lines if line.startswith('flags')), '').split()
+    units = [unit for unit in ('amx_bf16', 'avx512_bf16') if unit in flags]
+    kind = ' '.join([re.sub(r'\(R\)| Processor', '', model), *units[:1]])
+    return dict(commit=commit(), device=str(device), processor=name if device.type == 'cuda' else kind,
+                bf16_units=device.type == 'cuda' or bool(units),
                 threads=torch.get_num_threads(), torch=torch.__version__, python=platform.python_version(),
                 seed=0, load=round(os.getloadavg()[0], 2))
 
@@ -237,16 +241,24 @@ def held(runs):
     return said if parts else ''
 
 
+COMPARED = dict(step='train_step_ratio', predict='inference_ratio', cavia='cavia_step_ratio',
+                views='views_step_ratio')               # row: key of its claim, of benchmarks/ratios.py
+WHERE = {'': '', '_kept': ', the official side keeping its memory, too', '_epyc': ' at {commit}'}
+
+
 def ratios():
-    "How many times as fast as the official code, of benchmarks/ratios.py."
+    "How many times as fast as the official code, of benchmarks/ratios.py: a line a row, columns a machine."
     claims = json.loads((HERE/'claims'/'speed.json').read_text('utf-8'))
-    keys = dict(train_step_ratio='step', inference_ratio='predict', cavia_step_ratio='cavia',
-                views_step_ratio='views')
-    lines = ['| times as fast as the official code | fp32 | bf16 |', '|---|---|---|']
-    for key, name in keys.items():
-        values = ' | '.join(f'{claims[f"{key}_{p}"]["value"]:.2f}' for p in ('fp32', 'bf16'))
-        lines.append(f'| {SAYS[name]} | {values} |')
-    return '\n'.join(lines)
+    heads, lines = [], [f'| {SAYS[name]} |' for name in COMPARED]
+    for end, more in WHERE.items():
+        found = [[claims.get(f'{key}_{p}{end}') for p in ('fp32', 'bf16')] for key in COMPARED.values()]
+        one = next((claim for pair in found for claim in pair if claim), None)
+        if not one: continue
+        heads += [f'{one["processor"]}{more.format(**one)}: {p}' for p in ('fp32', 'bf16')]
+        lines = [line + ''.join(f' {claim["value"]:.2f} |' if claim else ' |' for claim in pair)
+                 for line, pair in zip(lines, found)]
+    title = f'| times as fast as the official code | {" | ".join(heads)} |'
+    return '\n'.join([title, '|---|' + '---|'*len(heads), *lines])
 
 
 def chart(runs, path):
@@ -261,33 +273,46 @@ def chart(runs, path):
     figure.savefig(path, dpi=80)
 
 
-def report():
-    "benchmarks/README.md and its plot, from the files of all rows."
-    runs = [json.loads((FOLDER/f'{name}.json').read_text('utf-8')) for name in ROWS
-            if (FOLDER/f'{name}.json').exists()]
-    if not runs: sys.exit('no row is measured yet: python benchmarks/bench.py')
-    chart(runs, FOLDER/'ceiling.png')
+def section(folder):
+    "What one machine did: its ceiling, the table, the plot."
+    runs = [json.loads((folder/f'{name}.json').read_text('utf-8')) for name in ROWS
+            if (folder/f'{name}.json').exists()]
+    chart(runs, folder/'ceiling.png')
     one = runs[-1]
     units, top = 'with' if one['bf16_units'] else 'without', one['ceiling']
-    text = f"""# Benchmarks
-`make bench` measures each row below (`python benchmarks/bench.py --list` names them) and writes this page.
-
-* {one['processor']}, {units} bf16 units, {one['threads']} threads, torch {one['torch']}
+    commits = ', '.join(dict.fromkeys(run['commit'] for run in runs))
+    return f"""## {one['processor']}
+* {units} bf16 units, {one['threads']} threads, torch {one['torch']}, commits {commits}
 * ceiling: products of large matrices, {top['fp32']:.0f} GFLOP/s in fp32, {top['bf16']:.0f} in bf16
 * copies: {top['copy']:.0f} GB/s
-* operations: those of matrix products, counted with attention by heads
-* time in products: also inside convolutions and kernels of attention, by torch.profiler
 
 {table(runs)}
 
 {held(runs)}
 
-![part of the ceiling](speed/ceiling.png)
+![part of the ceiling on {one['processor']}](speed/{folder.name}/ceiling.png)
+"""
 
-The official code (kakaobrain/ginr-ipc at 135f55c, in fp32, its only precision on a processor) and ours,
-turn by turn in one process; the median of the rounds' ratios (`python benchmarks/ratios.py --peer FOLDER`):
+
+def report():
+    "benchmarks/README.md and its plots, from the files of all rows."
+    folders = sorted({path.parent for path in FOLDER.glob('*/*.json')})
+    if not folders: sys.exit('no row is measured yet: python benchmarks/bench.py')
+    text = f"""# Benchmarks
+`make bench` measures each row below (`python benchmarks/bench.py --list` names them) and writes this page.
+
+* operations: those of matrix products, counted with attention by heads
+* time in products: also inside convolutions and kernels of attention, by torch.profiler
+
+{chr(10).join(map(section, folders))}
+## Beside the official code
+kakaobrain/ginr-ipc at 135f55c, in fp32, its only precision on a processor, and ours, turn by turn, each in a
+process of its own; the median of the rounds' ratios (`python benchmarks/ratios.py --peer FOLDER`):
 
 {ratios()}
+
+Ours keeps its memory (`keep_memory`), as `instcomp train` does; a prediction does not. The official code asks
+the system for its large tensors anew in each step: how much of the difference that is depends on the machine.
 """
     (HERE/'README.md').write_text(text, 'utf-8')
 
@@ -320,13 +345,16 @@ def main():
     rows = [name for name in ROWS if name in a.names or not a.names]
     if not rows: return
     torch.set_num_threads(a.threads)
+    keep_memory()
     limits = ceiling(device, a.runs, 512 if a.tiny else 4096)
     print(json.dumps(limits), flush=True)
     for name in rows:
         found = measure(name, TINY if a.tiny else PAPER, device, a.runs, limits) | machine(device)
         print(table([found]).splitlines()[2:], flush=True)
-        FOLDER.mkdir(exist_ok=True)
-        if not a.tiny: (FOLDER/f'{name}.json').write_text(json.dumps(found, indent=1) + '\n', 'utf-8')
+        if a.tiny: continue
+        folder = FOLDER/re.sub(r'[^a-z0-9]+', '-', found['processor'].lower())
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder/f'{name}.json').write_text(json.dumps(found, indent=1) + '\n', 'utf-8')
     if not a.tiny: report()
 
 

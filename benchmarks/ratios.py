@@ -6,8 +6,9 @@ FOLDER is a checkout of kakaobrain/ginr-ipc (135f55c); its code is only called; 
 2.4. The official code computes in fp32 (its `amp: True` changes nothing); ours in fp32 and in bf16,
 attention by the faster road of a trial, as a run with `--precision auto` finds it. CelebA's and Imagenette's
 rows of the paper, batch 4, all coordinates; views as in official.py. Every round gives one ratio, the claim
-is their median. Each kind of work has a process of its own: after other work the official prediction took a
-fifth less (probably large tensors then find memory that the process already has).
+is their median. Each side has a process of its own, as its user has: in a common one the official code finds
+memory that ours has left, and the other way round. Ours begins with `keep_memory()`, as `instcomp train`
+does; `--kept` says what the official code would gain by it, and is not kept as a claim of the table.
 Writes benchmarks/claims/speed.json.
 """
 import argparse
@@ -26,7 +27,7 @@ from origin import add, commit
 
 from instcomp.experiments.builder import build
 from instcomp.models.attention import ROADS
-from instcomp.training.device import Way
+from instcomp.training.device import Way, keep_memory
 
 HERE, CPU = Path(__file__).parent, torch.device('cpu')
 HOME = 'src.models.generalizable_INR.'
@@ -58,54 +59,70 @@ def their_prediction(model):
     return job
 
 
-def sides(name, folder):
-    "The official job, and ours: Way -> None."
-    if name == 'views':
-        theirs = peer(folder)
-        model = build(PAPER['views'])
-        return steps(4, theirs)['official'], training(model, batch(4)[0], CPU)
-    if name == 'predict': return their_prediction(peer(folder, *CELEBA)), predict(PAPER, CPU)
-    theirs = their_training(peer(folder, *(CELEBA if name == 'step' else IMAGENETTE)))
-    return theirs, training(build(PAPER[name]), pictures(), CPU)
+def theirs(name, folder):
+    "The official job."
+    if name == 'views': return steps(4, peer(folder))['official']
+    if name == 'predict': return their_prediction(peer(folder, *CELEBA))
+    return their_training(peer(folder, *(CELEBA if name == 'step' else IMAGENETTE)))
 
 
-def clock(f):
-    "Seconds by the wall, seconds of the processor."
-    wall, cpu = time.perf_counter(), time.process_time()
-    f()
-    return time.perf_counter() - wall, time.process_time() - cpu
+def ours(name):
+    "Our job: Way -> None."
+    if name == 'predict': return predict(PAPER, CPU)
+    signal = batch(4)[0] if name == 'views' else pictures()
+    return training(build(PAPER[name]), signal, CPU)
 
 
-def beside(name, folder, rounds, which):
-    "Medians and ratios of one kind of work; `which`: 0 by the wall, 1 by the processor's time."
-    theirs, ours = sides(name, folder)
-    jobs = dict(official=theirs)
+def begin(side, name, folder, threads, kept):
+    "In a process of its own: make one side's job."
+    torch.set_num_threads(threads)
+    if kept: keep_memory()
+    global JOB
+    JOB = theirs(name, folder) if side == 'official' else ours(name)
+
+
+def turn(side, way, busy):
+    "Seconds of one call, by the wall or of the processor."
+    clock = time.process_time if busy else time.perf_counter
+    began = clock()
+    JOB() if side == 'official' else JOB(way)
+    return clock() - began
+
+
+def process(side, name, a):
+    "A process that has one side's job: Way -> seconds."
+    kept = side == 'ours' and name != 'predict' or a.kept
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), begin,
+                               (side, name, a.peer, a.threads, kept))
+    return lambda way=None: pool.submit(turn, side, way, a.busy).result()
+
+
+def beside(name, a):
+    "Medians and ratios of one kind of work."
+    official, mine, ways = process('official', name, a), process('ours', name, a), {}
     for precision in ('fp32', 'bf16'):
-        tried = {}
-        for road in ROADS:
-            ours(Way(precision, road))
-            tried[road] = min(clock(lambda p=precision, r=road: ours(Way(p, r)))[which] for _ in range(3))
-        way = Way(precision, min(tried, key=tried.get))
-        jobs[precision], jobs[precision].way = lambda way=way: ours(way), way
-    rows = [{key: clock(job)[which] for key, job in jobs.items()} for _ in range(rounds + 1)][1:]
-    out = {key: dict(seconds=statistics.median(row[key] for row in rows)) for key in jobs}
-    for precision in ('fp32', 'bf16'):
-        out[precision] |= dict(attention=jobs[precision].way.attention,
-                               ratio=statistics.median(row['official']/row[precision] for row in rows))
+        tried = {road: min(mine(Way(precision, road)) for _ in range(4)) for road in ROADS}
+        ways[precision] = Way(precision, min(tried, key=tried.get))
+    rounds = [dict(official=official()) | {p: mine(way) for p, way in ways.items()}
+              for _ in range(a.rounds + 1)][1:]
+    out = {key: dict(seconds=statistics.median(row[key] for row in rounds)) for key in rounds[0]}
+    for precision, way in ways.items():
+        of_each = [row['official']/row[precision] for row in rounds]
+        out[precision] |= dict(attention=way.attention, ratio=statistics.median(of_each), ratios=of_each)
     return out
 
 
-def measure(a, name):
+def measure(name, a):
     "One kind of work: say what was found, keep its claims."
-    torch.set_num_threads(a.threads)
-    found = beside(name, a.peer, a.rounds, int(a.busy))
+    found = beside(name, a)
     print(name, json.dumps(found | dict(load=os.getloadavg()[0])), flush=True)
     if a.busy: return
     said = machine(CPU)
-    where = dict(command='python benchmarks/ratios.py --peer FOLDER', seed=0, device='cpu', threads=a.threads,
-                 commit=commit(), processor=said['processor'], bf16_units=said['bf16_units'],
-                 torch=said['torch'])
-    claims = {f'{KEYS[name]}_{p}': dict(value=round(found[p]['ratio'], 2), **where) for p in ('fp32', 'bf16')}
+    where = dict(command=f'python benchmarks/ratios.py --peer FOLDER{" --kept"*a.kept}', seed=0, device='cpu',
+                 threads=a.threads, commit=commit(), processor=said['processor'],
+                 bf16_units=said['bf16_units'], torch=said['torch'])
+    claims = {f'{KEYS[name]}_{p}{"_kept"*a.kept}': dict(value=round(found[p]['ratio'], 2), **where)
+              for p in ('fp32', 'bf16')}
     add(HERE/'claims'/'speed.json', claims)
 
 
@@ -116,10 +133,9 @@ def main():
     p.add_argument('--rounds', type=int, default=9)
     p.add_argument('--threads', type=int, default=torch.get_num_threads())
     p.add_argument('--busy', action='store_true', help="the processor's time on a busy machine; not kept")
+    p.add_argument('--kept', action='store_true', help='both sides keep their memory')
     a = p.parse_args()
-    spawn = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as each:       # a process of its own: see above
-        for name in a.names or KEYS: each.submit(measure, a, name).result()
+    for name in a.names or KEYS: measure(name, a)
 
 
 if __name__ == '__main__': main()

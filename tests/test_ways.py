@@ -1,5 +1,8 @@
 "Every way to compute a step gives the same numbers to rounding; what a run chose is kept, by every process."
 import json
+import platform
+import subprocess
+import sys
 
 import pytest
 import tiny
@@ -148,3 +151,19 @@ def test_an_older_checkpoint_names_no_road():
     assert choices(tiny.model(), old, 'auto', CPU) == [Way('bf16')]
     assert len(choices(tiny.model(), old | dict(precision='auto'), 'auto', CPU)) == 4
     with pytest.raises(ValueError, match='fp16'): choices(tiny.model(), {}, 'fp16', CPU)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='freed memory is kept on glibc only')
+@pytest.mark.parametrize('words', [['train', 'nowhere'], ['fit', 'nowhere.png']], ids=lambda words: words[0])
+def test_training_keeps_its_memory(words):
+    "A returned page is new when asked for again: 16,384 of 4 KB for each 64 MB. After the command, none."
+    script = f'''import resource, torch
+from instcomp.cli import main
+assert main({words}) == 2
+pages = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20): torch.ones(2**24)
+before = pages()
+for _ in range(5): torch.ones(2**24)
+print(pages() - before)'''
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert done.returncode == 0 and int(done.stdout) < 1000, done.stdout + done.stderr

@@ -13,17 +13,49 @@ import torch
 import torch.nn.functional as F
 
 # %% ../../nbs/models/attention.ipynb #527df794
+def _scaled(a, b, scale, out=None):
+    "scale a b, for each of n matrices."
+    return torch.baddbmm(a.new_zeros(()), a, b, beta=0, alpha=scale, out=out)
+
+def _plainly(q, k, v): return _scaled(q, k.mT, q.shape[-1]**-.5).softmax(-1) @ v       # BH R d
+
+class _ByHeads(torch.autograd.Function):
+    "`_plainly`, `n` heads at a time, with a backward pass that gathers nothing."
+    @staticmethod
+    def forward(ctx, q, k, v, n):                                                           # BH R d | BH T d
+        out, P = torch.empty_like(q), []
+        with torch.autocast(q.device.type, enabled=False):
+            for o, a, b, c in zip(*(t.split(n) for t in (out, q, k, v))):
+                p = _scaled(a, b.mT, q.shape[-1]**-.5).softmax(-1)                          # n R T
+                torch.bmm(p, c, out=o)
+                if any(ctx.needs_input_grad): P.append(p)
+        ctx.save_for_backward(q, k, v, *P)
+        return out
+
+    @staticmethod
+    def backward(ctx, g):
+        q, k, v, *P = ctx.saved_tensors
+        with torch.autocast(g.device.type, enabled=False):
+            if torch.is_grad_enabled():                      # second derivatives are wanted
+                return *torch.func.vjp(_plainly, q, k, v)[1](g), None
+            whole, g = [torch.empty_like(t) for t in (q, k, v)], g.contiguous()
+            parts = zip(P, *(t.split(len(P[0])) for t in (q, k, v, g, *whole)))
+            for p, a, b, c, o, da, db, dc in parts:
+                torch.bmm(p.mT, o, out=dc)                                                  # n T d
+                s = torch._softmax_backward_data(torch.bmm(o, c.mT), p, -1, p.dtype)        # n R T
+                _scaled(s, b, q.shape[-1]**-.5, da)                                         # n R d
+                _scaled(s.mT, a, q.shape[-1]**-.5, db)                                      # n T d
+        return *whole, None
+
+# %% ../../nbs/models/attention.ipynb #4be1a7d3
 def by_heads(
     q,  # (B, H, R, d) queries
     k,  # (B, H, T, d) keys
     v,  # (B, H, T, d) values
 ):      # (B, H, R, d)
     "Attention as two products and a softmax for as many heads as stay in a cache; twice differentiable."
-    n = max(torch.get_num_threads(), 2**20//(q.shape[-2]*k.shape[-2]))
-    parts = (t.flatten(0, 1).split(n) for t in (q*q.shape[-1]**-.5, k, v))                  # n T d
-    with torch.autocast(q.device.type, enabled=False):
-        heads = [torch.bmm(torch.bmm(a, b.mT).softmax(-1), c) for a, b, c in zip(*parts)]   # n R d
-    return torch.cat(heads).view(q.shape)
+    n = max(torch.get_num_threads(), 2**21//(q.shape[-2]*k.shape[-2]))
+    return _ByHeads.apply(*(t.flatten(0, 1) for t in (q, k, v)), n).view(q.shape)           # B H R d
 
 # %% ../../nbs/models/attention.ipynb #a17ad604
 ROADS = dict(kernel=F.scaled_dot_product_attention, heads=by_heads)
