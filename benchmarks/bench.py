@@ -243,7 +243,7 @@ def held(runs):
 
 COMPARED = dict(step='train_step_ratio', predict='inference_ratio', cavia='cavia_step_ratio',
                 views='views_step_ratio')               # row: key of its claim, of benchmarks/ratios.py
-WHERE = {'': '', '_kept': ', the official side keeping its memory, too', '_epyc': ' at {commit}'}
+WHERE = {'': '', '_both': ', both keep memory', '_neither': ', neither does', '_epyc': ' at {commit}'}
 
 
 def ratios():
@@ -311,8 +311,8 @@ process of its own; the median of the rounds' ratios (`python benchmarks/ratios.
 
 {ratios()}
 
-Ours keeps its memory (`keep_memory`), as `instcomp train` does; a prediction does not. The official code asks
-the system for its large tensors anew in each step: how much of the difference that is depends on the machine.
+Training, ours keeps its memory (`keep_memory`), as `instcomp train` does. A process without it asks the
+system for its large tensors anew in each step, and how long that takes depends on the machine.
 """
     (HERE/'README.md').write_text(text, 'utf-8')
 

@@ -7,8 +7,8 @@ FOLDER is a checkout of kakaobrain/ginr-ipc (135f55c); its code is only called; 
 attention by the faster road of a trial, as a run with `--precision auto` finds it. CelebA's and Imagenette's
 rows of the paper, batch 4, all coordinates; views as in official.py. Every round gives one ratio, the claim
 is their median. Each side has a process of its own, as its user has: in a common one the official code finds
-memory that ours has left, and the other way round. Ours begins with `keep_memory()`, as `instcomp train`
-does; `--kept` says what the official code would gain by it, and is not kept as a claim of the table.
+memory that ours has left, and the other way round. Training, ours begins with `keep_memory()`, as
+`instcomp train` does; `--keep both` and `--keep neither` say how much of a ratio that is.
 Writes benchmarks/claims/speed.json.
 """
 import argparse
@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
-from bench import PAPER, machine, predict, training
+from bench import COMPARED, PAPER, machine, predict, training
 from official import batch, peer, steps
 from origin import add, commit
 
@@ -35,8 +35,6 @@ CELEBA = (HOME + 'low_rank_modulated_transinr.LowRankModulatedTransINR',
           'image/low_rank_modulated_transinr/celeba178_low_rank_modulated_transinr')
 IMAGENETTE = (HOME + 'meta_low_rank_modulated_inr.MetaLowRankModulatedINR',
               'meta_learning/low_rank_modulated_meta/imagenette178_meta_low_rank')
-KEYS = dict(step='train_step_ratio', predict='inference_ratio', cavia='cavia_step_ratio',
-            views='views_step_ratio')
 
 
 def pictures(): return torch.rand(4, 3, 178, 178, generator=torch.Generator().manual_seed(0))
@@ -91,7 +89,7 @@ def turn(side, way, busy):
 
 def process(side, name, a):
     "A process that has one side's job: Way -> seconds."
-    kept = side == 'ours' and name != 'predict' or a.kept
+    kept = dict(both=True, neither=False, ours=side == 'ours' and name != 'predict')[a.keep]
     pool = ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), begin,
                                (side, name, a.peer, a.threads, kept))
     return lambda way=None: pool.submit(turn, side, way, a.busy).result()
@@ -101,8 +99,8 @@ def beside(name, a):
     "Medians and ratios of one kind of work."
     official, mine, ways = process('official', name, a), process('ours', name, a), {}
     for precision in ('fp32', 'bf16'):
-        tried = {road: min(mine(Way(precision, road)) for _ in range(4)) for road in ROADS}
-        ways[precision] = Way(precision, min(tried, key=tried.get))
+        trial = [{road: mine(Way(precision, road)) for road in ROADS} for _ in range(5)][1:]
+        ways[precision] = Way(precision, min(ROADS, key=lambda road: min(row[road] for row in trial)))
     rounds = [dict(official=official()) | {p: mine(way) for p, way in ways.items()}
               for _ in range(a.rounds + 1)][1:]
     out = {key: dict(seconds=statistics.median(row[key] for row in rounds)) for key in rounds[0]}
@@ -118,24 +116,25 @@ def measure(name, a):
     print(name, json.dumps(found | dict(load=os.getloadavg()[0])), flush=True)
     if a.busy: return
     said = machine(CPU)
-    where = dict(command=f'python benchmarks/ratios.py --peer FOLDER{" --kept"*a.kept}', seed=0, device='cpu',
+    more, end = ('', '') if a.keep == 'ours' else (f' --keep {a.keep}', f'_{a.keep}')
+    where = dict(command=f'python benchmarks/ratios.py --peer FOLDER{more}', seed=0, device='cpu',
                  threads=a.threads, commit=commit(), processor=said['processor'],
                  bf16_units=said['bf16_units'], torch=said['torch'])
-    claims = {f'{KEYS[name]}_{p}{"_kept"*a.kept}': dict(value=round(found[p]['ratio'], 2), **where)
+    claims = {f'{COMPARED[name]}_{p}{end}': dict(value=round(found[p]['ratio'], 2), **where)
               for p in ('fp32', 'bf16')}
     add(HERE/'claims'/'speed.json', claims)
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument('names', nargs='*', help=f'of {", ".join(KEYS)}; default: all')
+    p.add_argument('names', nargs='*', help=f'of {", ".join(COMPARED)}; default: all')
     p.add_argument('--peer', type=Path, required=True)
-    p.add_argument('--rounds', type=int, default=9)
+    p.add_argument('--rounds', type=int, default=15)
     p.add_argument('--threads', type=int, default=torch.get_num_threads())
     p.add_argument('--busy', action='store_true', help="the processor's time on a busy machine; not kept")
-    p.add_argument('--kept', action='store_true', help='both sides keep their memory')
+    p.add_argument('--keep', choices=['ours', 'both', 'neither'], default='ours', help='whose memory')
     a = p.parse_args()
-    for name in a.names or KEYS: measure(name, a)
+    for name in a.names or COMPARED: measure(name, a)
 
 
 if __name__ == '__main__': main()
