@@ -97,7 +97,7 @@ def _sliced(f, x, batch, chunk):
     "`f(x)` by slices of the coordinates: to save memory; with gradients on a CPU only, to stay in its cache."
     cpu, grad = x.device.type == 'cpu', torch.is_grad_enabled()
     if grad and not cpu: return f(x)
-    size = 8192 if grad else chunk or (8192 if cpu else 65536)
+    size = 16384 if grad else chunk or (8192 if cpu else 65536)
     return chunked(f, x, max(1, size//batch))                                               # B N out
 
 # %% ../../nbs/07_modulate.ipynb #d83b3541
