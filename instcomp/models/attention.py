@@ -9,7 +9,6 @@ __all__ = ['ROADS', 'ROAD', 'KEPT', 'by_heads', 'taking', 'attention', 'dropout'
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -90,11 +89,10 @@ def dropout(
     p,            # probability that a value becomes 0, a multiple of 1/65536
     training,     # False: `y` itself
 ):                # shaped like `y`, the kept values divided by the probability of being kept
-    "`F.dropout`, with a cheaper mask on a CPU: each integer of numpy's SFC64 decides for four values."
+    "`F.dropout`, with a cheaper mask on a CPU: each random integer of 64 bits decides for four values."
     if not training or not p: return y
     if y.device.type != 'cpu': return F.dropout(y, p)
     cut = round(p*2**16)                                                                    # of 65536 values
-    source = np.random.SFC64(int(torch.randint(2**63 - 1, ())))                             # torch seeds it
-    bits = torch.from_numpy(source.random_raw(-(-y.numel()//4)).view(np.int16))
+    bits = torch.empty(-(-y.numel()//4), dtype=torch.int64).random_(-2**63, None).view(torch.int16)
     keep = (bits[:y.numel()] >= cut - 2**15).view(y.shape)
     return y*keep.to(y.dtype).mul_(2**16/(2**16 - cut))
