@@ -16,13 +16,12 @@ import json
 import multiprocessing
 import os
 import statistics
-import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
 from bench import COMPARED, PAPER, machine, predict, training
-from official import batch, peer, steps
+from official import batch, clock, peer, steps
 from origin import add, commit
 
 from instcomp.experiments.builder import build
@@ -81,10 +80,7 @@ def begin(side, name, folder, threads, kept):
 
 def turn(side, way, busy):
     "Seconds of one call, by the wall or of the processor."
-    clock = time.process_time if busy else time.perf_counter
-    began = clock()
-    JOB() if side == 'official' else JOB(way)
-    return clock() - began
+    return clock(JOB if side == 'official' else lambda: JOB(way))[int(busy)]
 
 
 def process(side, name, a):

@@ -17,7 +17,9 @@ def _scaled(a, b, scale, out=None):
     "scale a b, for each of n matrices."
     return torch.baddbmm(a.new_zeros(()), a, b, beta=0, alpha=scale, out=out)
 
-def _plainly(q, k, v): return _scaled(q, k.mT, q.shape[-1]**-.5).softmax(-1) @ v       # BH R d
+def _probabilities(q, k): return _scaled(q, k.mT, q.shape[-1]**-.5).softmax(-1)             # BH R T
+
+def _plainly(q, k, v): return _probabilities(q, k) @ v                                      # BH R d
 
 class _ByHeads(torch.autograd.Function):
     "`_plainly`, `n` heads at a time, with a backward pass that gathers nothing."
@@ -26,7 +28,7 @@ class _ByHeads(torch.autograd.Function):
         out, P = torch.empty_like(q), []
         with torch.autocast(q.device.type, enabled=False):
             for o, a, b, c in zip(*(t.split(n) for t in (out, q, k, v))):
-                p = _scaled(a, b.mT, q.shape[-1]**-.5).softmax(-1)                          # n R T
+                p = _probabilities(a, b)                                                    # n R T
                 torch.bmm(p, c, out=o)
                 if any(ctx.needs_input_grad): P.append(p)
         ctx.save_for_backward(q, k, v, *P)
@@ -38,13 +40,13 @@ class _ByHeads(torch.autograd.Function):
         with torch.autocast(g.device.type, enabled=False):
             if torch.is_grad_enabled():                      # second derivatives are wanted
                 return *torch.func.vjp(_plainly, q, k, v)[1](g), None
-            whole, g = [torch.empty_like(t) for t in (q, k, v)], g.contiguous()
+            whole, g, scale = [torch.empty_like(t) for t in (q, k, v)], g.contiguous(), q.shape[-1]**-.5
             parts = zip(P, *(t.split(len(P[0])) for t in (q, k, v, g, *whole)))
             for p, a, b, c, o, da, db, dc in parts:
                 torch.bmm(p.mT, o, out=dc)                                                  # n T d
                 s = torch._softmax_backward_data(torch.bmm(o, c.mT), p, -1, p.dtype)        # n R T
-                _scaled(s, b, q.shape[-1]**-.5, da)                                         # n R d
-                _scaled(s.mT, a, q.shape[-1]**-.5, db)                                      # n T d
+                _scaled(s, b, scale, da)                                                    # n R d
+                _scaled(s.mT, a, scale, db)                                                 # n T d
         return *whole, None
 
 # %% ../../nbs/models/attention.ipynb #4be1a7d3
