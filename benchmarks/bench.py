@@ -8,8 +8,10 @@
 First the ceiling: products of large matrices in fp32 and bf16, and a copy. Each row then says its seconds
 (median), its floating-point operations (torch.utils.flop_counter), its part of the ceiling of its
 precision, and the share of its time that passes inside products, convolutions and the attention kernel
-(torch.profiler, one more call): what is left is all that better plumbing could save. Figures on one
-machine, idle. The process keeps its memory (`keep_memory`), as `instcomp train` does. A run is one file,
+(torch.profiler, one more call): what is left is all that better plumbing could save. The rate of a shared
+processor moves by a factor of two within minutes, so a large product and the row take turns: each round
+gives one part of the ceiling, the row says their median and quartiles. Figures on one machine, idle. The
+process keeps its memory (`keep_memory`), as `instcomp train` does. A run is one file,
 benchmarks/speed/<processor>/<row>.json; the tables and plots of benchmarks/README.md are written from these
 files by `report`, also alone: --report.
 """
@@ -45,6 +47,7 @@ from instcomp.training.trainer import optimizer, train_settings
 
 HERE = Path(__file__).parent
 FOLDER = HERE/'speed'
+TYPES = dict(fp32=torch.float32, bf16=torch.bfloat16)
 PAPER = dict(step='image-ipc-paper-celeba', cavia='image-ipc-cavia-paper-imagenette',
              views='nvs-ipc-paper-cars', local='photos-local')
 TINY = dict(step='image-ipc-tiny', cavia='image-ipc-cavia-tiny', views='nvs-ipc-tiny-cars',
@@ -146,23 +149,37 @@ SAYS = dict(step='training step, CelebA 178 x 178, batch 4', predict='prediction
             gan='training step of INR-GAN (tiny), 16 pictures')
 
 
+def timed(job, device):
+    "Seconds of one call."
+    began = time.perf_counter()
+    job()
+    if device.type == 'cuda': torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def turns(jobs, device, runs, seconds=0):
+    "Seconds of each job, turn by turn after a round to warm up: `runs` rounds, more if `seconds` hold more."
+    first = sum([timed(job, device) for job in jobs.values()])
+    rounds = [{name: timed(job, device) for name, job in jobs.items()}
+              for _ in range(max(runs, int(seconds/first)))]
+    return {name: [row[name] for row in rounds] for name in jobs}
+
+
 def clocked(job, device, runs):
     "Median seconds after one call to warm up."
-    taken = []
-    for _ in range(runs + 1):
-        began = time.perf_counter()
-        job()
-        if device.type == 'cuda': torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken[1:])
+    return statistics.median(turns(dict(job=job), device, runs)['job'])
+
+
+def large_product(device, dtype, n):
+    "A job: the product of two n x n matrices, 2n^3 operations."
+    a, b, out = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(3))
+    return lambda: torch.mm(a, b, out=out)
 
 
 def ceiling(device, runs, n):
     "What the processor can do: GFLOP/s of products of n x n, fp32 and bf16; GB/s of a copy of 256 MB."
-    found = {}
-    for name, dtype in dict(fp32=torch.float32, bf16=torch.bfloat16).items():
-        a, b, out = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(3))
-        found[name] = 2e-9*n**3/clocked(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device, runs)
+    found = {name: 2e-9*n**3/clocked(large_product(device, dtype, n), device, runs)
+             for name, dtype in TYPES.items()}
     a = torch.ones(2**26, device=device)
     b = torch.empty_like(a)
     return found | dict(copy=2*a.nbytes*1e-9/clocked(lambda: b.copy_(a), device, runs))
@@ -204,21 +221,34 @@ def products(job, device):
     return inside/sum(times.values())
 
 
-def measure(name, names, device, runs, limits):
-    "Seconds of a row by every way, beside what it computes and the ceiling."
+def measure(name, names, device, n, a):
+    "Seconds of a row by every way, beside what it computes and the ceiling, which takes its turn each round."
     torch.manual_seed(0)
     job, found = ROWS[name](names, device), {}
     work = operations(lambda: job(Way('fp32', 'heads')))*1e-9                  # all counted
     for precision in ('fp32', 'bf16') if 'bf16' in precisions_of(device) else ('fp32',):
-        roads = ROADS if name in ATTEND else ['kernel']
-        seconds = {road: clocked(lambda p=precision, r=road: job(Way(p, r)), device, runs) for road in roads}
-        road = min(seconds, key=seconds.get)
-        rate = work/seconds[road]
+        jobs = {road: lambda p=precision, r=road: job(Way(p, r))
+                for road in (ROADS if name in ATTEND else ['kernel'])}
+        both = jobs | dict(ceiling=large_product(device, TYPES[precision], n))
+        taken = turns(both, device, a.runs, a.seconds)
+        roads = {road: statistics.median(taken[road]) for road in jobs}
+        road = min(roads, key=roads.get)
+        tops = [2e-9*n**3/t for t in taken['ceiling']]
+        of_each = [work/t/top for t, top in zip(taken[road], tops)]
         goes = road if name in ATTEND else 'none'
-        found[precision] = dict(seconds=seconds[road], attention=goes, roads=seconds, gflops=rate,
-                                part=rate/limits[precision],
-                                products=products(lambda p=precision, r=road: job(Way(p, r)), device))
-    return dict(row=name, says=SAYS[name], gflop=work, ceiling=limits, precisions=found)
+        found[precision] = dict(seconds=roads[road], attention=goes, roads=roads,
+                                gflops=work/roads[road], part=statistics.median(of_each),
+                                rounds=[dict(ceiling=round(top), part=round(part, 3))
+                                        for top, part in zip(tops, of_each)],
+                                products=products(jobs[road], device))
+    return dict(row=name, says=SAYS[name], gflop=work, precisions=found)
+
+
+def percent(got):
+    "Median and quartiles of the rounds; of a row measured before the ceiling had turns, the median alone."
+    parts = [row['part'] for row in got.get('rounds', [])]
+    low, _, high = statistics.quantiles(parts, method='inclusive') if parts else [0]*3
+    return f'{100*got["part"]:.0f} %' + (f' ({100*low:.0f} to {100*high:.0f})' if parts else '')
 
 
 def table(runs):
@@ -228,7 +258,7 @@ def table(runs):
     for run in runs:
         for precision, got in run['precisions'].items():
             lines.append(f'| {run["says"]} | {precision} | {got["seconds"]:.3g} | {run["gflop"]:.0f} '
-                         f'| {got["gflops"]:.0f} | {100*got["part"]:.0f} % '
+                         f'| {got["gflops"]:.0f} | {percent(got)} '
                          f'| {100*got["products"]:.0f} % | {got["attention"]} |')
     return '\n'.join(lines)
 
@@ -273,18 +303,26 @@ def chart(runs, path):
     figure.savefig(path, dpi=80)
 
 
+def span(runs, key):
+    "Smallest and largest ceiling of any round."
+    tops = [run['ceiling'][key] for run in runs]
+    tops += [row['ceiling'] for run in runs for row in run['precisions'].get(key, {}).get('rounds', [])]
+    low, high = (f'{end:.0f}' for end in (min(tops), max(tops)))
+    return low if low == high else f'{low} to {high}'
+
+
 def section(folder):
     "What one machine did: its ceiling, the table, the plot."
     runs = [json.loads((folder/f'{name}.json').read_text('utf-8')) for name in ROWS
             if (folder/f'{name}.json').exists()]
     chart(runs, folder/'ceiling.png')
     one = runs[-1]
-    units, top = 'with' if one['bf16_units'] else 'without', one['ceiling']
+    units = 'with' if one['bf16_units'] else 'without'
     commits = ', '.join(dict.fromkeys(run['commit'] for run in runs))
     return f"""## {one['processor']}
 * {units} bf16 units, {one['threads']} threads, torch {one['torch']}, commits {commits}
-* ceiling: products of large matrices, {top['fp32']:.0f} GFLOP/s in fp32, {top['bf16']:.0f} in bf16
-* copies: {top['copy']:.0f} GB/s
+* ceiling: products of large matrices, {span(runs, 'fp32')} GFLOP/s in fp32, {span(runs, 'bf16')} in bf16
+* copies: {span(runs, 'copy')} GB/s
 
 {table(runs)}
 
@@ -302,6 +340,7 @@ def report():
 `make bench` measures each row below (`python benchmarks/bench.py --list` names them) and writes this page.
 
 * operations: those of matrix products, counted with attention by heads
+* part of the ceiling: median of the rounds, in brackets their quartiles; a large product has its turn in each
 * time in products: also inside convolutions and kernels of attention, by torch.profiler
 
 {chr(10).join(map(section, folders))}
@@ -331,7 +370,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('names', nargs='*', help='rows or scripts; default: every row')
     for flag in ('list', 'tiny', 'report'): p.add_argument(f'--{flag}', action='store_true')
-    p.add_argument('--runs', type=int, default=3)
+    p.add_argument('--runs', type=int, default=3, help='rounds of a row and precision, at least')
+    p.add_argument('--seconds', type=float, default=60, help='and as many more as fit into these')
     p.add_argument('--threads', type=int, default=torch.get_num_threads())
     p.add_argument('--device')
     a = p.parse_args()
@@ -346,10 +386,11 @@ def main():
     if not rows: return
     torch.set_num_threads(a.threads)
     keep_memory()
-    limits = ceiling(device, a.runs, 512 if a.tiny else 4096)
+    names, n = (TINY, 512) if a.tiny else (PAPER, 4096)
+    limits = dict(ceiling=ceiling(device, a.runs, n))
     print(json.dumps(limits), flush=True)
     for name in rows:
-        found = measure(name, TINY if a.tiny else PAPER, device, a.runs, limits) | machine(device)
+        found = measure(name, names, device, n, a) | limits | machine(device)
         print(table([found]).splitlines()[2:], flush=True)
         if a.tiny: continue
         folder = FOLDER/re.sub(r'[^a-z0-9]+', '-', found['processor'].lower())

@@ -96,5 +96,5 @@ def dropout(
     if y.device.type != 'cpu': return F.dropout(y, p)
     cut = round(p*2**16)                                                                    # of 65536 values
     bits = torch.empty(-(-y.numel()//4), dtype=torch.int64).random_(-2**63, None).view(torch.int16)
-    keep = (bits[:y.numel()] >= cut - 2**15).view(y.shape)
+    keep = bits[:y.numel()].ge_(cut - 2**15).view(y.shape)           # 0, 1: in place faster than into bool
     return y*keep.to(y.dtype).mul_(2**16/(2**16 - cut))
