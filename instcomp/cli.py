@@ -222,7 +222,9 @@ def _signalled(error, first):
 
 @contextmanager
 def _training(first=True):
-    "What ends a training early becomes a line and an exit code; of several processes the first speaks."
+    "Memory is kept; what ends a training early becomes a line and an exit code; the first process speaks."
+    from instcomp.training.device import keep_memory
+    keep_memory()
     try: yield
     except KeyboardInterrupt as error: raise _signalled(error, first) from error
     except FloatingPointError as error: raise typer.Exit(_stop(error, 1) if first else 1) from error
@@ -249,8 +251,7 @@ def train_command(
     "Train a preset, with a bar and a live held-out score; also under torchrun and accelerate launch."
     from instcomp.experiments.builder import changes
     from instcomp.experiments.run import train_preset
-    from instcomp.training.device import keep_memory, rank_of
-    keep_memory()
+    from instcomp.training.device import rank_of
     out, change = out or Path('runs')/preset, changes(change or [])
     how = dict(device=device, precision=precision, resume=resume, workers=workers)
     first = rank_of()[0] == 0                                # of several processes one speaks
@@ -278,8 +279,6 @@ def fit_command(
     "Fit a network to one signal, without a training set: a run folder, for reconstruct, view and eval."
     from instcomp.experiments.builder import changes
     from instcomp.experiments.run import fit_file
-    from instcomp.training.device import keep_memory
-    keep_memory()
     out = out or Path('runs')/(file.resolve().parent.name if file.suffix == '.json' else file.stem)
     how = dict(device=device, precision=precision, resume=resume)
     with _training(): last = fit_file(file, out, preset, steps, changes(change or []), **how)

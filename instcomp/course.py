@@ -61,6 +61,10 @@ _EXERCISE = re.compile(r'^(?:#+ )?\*{0,2}Exercise \d', re.M)
 
 def _text(cell): return ''.join(cell['source'])
 
+def _texts(cells, kind): return [_text(cell) for cell in cells if cell['cell_type'] == kind]
+
+def _words(texts): return sum(len(text.split()) for text in texts)
+
 def _bears(cell):
     "How a code cell bears a claim: 'asserted', 'shown', or not at all."
     if _BARE.search(_text(cell)): return None
@@ -101,10 +105,9 @@ def reading(
     cells,  # a notebook's cells
 ):          # minutes
     "Time to read: 200 words or 40 lines of code a minute; set-up and hidden cells are not counted."
-    words = sum(len(_text(cell).split()) for cell in cells if cell['cell_type'] == 'markdown')
-    code = [_text(cell) for cell in cells if cell['cell_type'] == 'code']
-    lines = sum(bool(line.strip()) for text in code if not _SETUP.search(text) for line in text.splitlines())
-    return words/200 + lines/40
+    code = [text for text in _texts(cells, 'code') if not _SETUP.search(text)]
+    lines = sum(bool(line.strip()) for text in code for line in text.splitlines())
+    return _words(_texts(cells, 'markdown'))/200 + lines/40
 
 def counted(
     path,  # a notebook
@@ -112,7 +115,7 @@ def counted(
     "What stands in a notebook; `minutes` says its top, `missing` names cells whose claims nothing bears."
     cells = json.loads(Path(path).read_text('utf-8'))['cells']
     code = [cell for cell in cells if cell['cell_type'] == 'code']
-    prose = [_text(cell) for cell in cells if cell['cell_type'] == 'markdown']
+    prose = _texts(cells, 'markdown')
     pairs = [(i, tag) for i, cell in enumerate(cells) for tag in cell['metadata'].get('tags', ())
              if tag.startswith('claim')]
     how = [(cells[i]['id'], borne(cells, i, tag)) for i, tag in pairs]
@@ -121,7 +124,7 @@ def counted(
     stubs = [_text(cell) for cell in code if 'NotImplementedError' in _text(cell)]
     checked = sum(bool(re.search(r'\bcheck_\w+\(', stub)) for stub in stubs)
     said = next(map(int, _TIME.findall('\n'.join(prose[:2]))), None)
-    return dict(cells=len(cells), words=sum(len(text.split()) for text in prose), pictures=drawn,
+    return dict(cells=len(cells), words=_words(prose), pictures=drawn,
                 minutes=said, reading=round(reading(cells), 1),
                 exercises=sum(len(_EXERCISE.findall(text)) for text in prose), checked=checked, **kinds,
                 missing=[name for name, one in how if one is None])
