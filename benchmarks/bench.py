@@ -340,8 +340,10 @@ def report():
 `make bench` measures each row below (`python benchmarks/bench.py --list` names them) and writes this page.
 
 * operations: those of matrix products, counted with attention by heads
-* part of the ceiling: median of the rounds, in brackets their quartiles; in each a large product has its turn,
-  for the rate of a shared processor changes within minutes; without brackets: a ceiling measured once, before
+* part of the ceiling: median of the rounds, in brackets their quartiles; a large product has a turn in each
+  (the rate of a shared processor changes within minutes); without brackets: a ceiling measured once, before
+* every row runs in a process that keeps its memory (`keep_memory`), as `instcomp train` and `fit` do; other
+  commands do not
 * time in products: also inside convolutions and kernels of attention, by torch.profiler
 
 {chr(10).join(map(section, folders))}
