@@ -143,27 +143,35 @@ def local_sizes(y, model, folder):
     return learned, linear
 
 
+LEVELS = 33, 36, 40                              # dB
+
+
+def sizes(rows):
+    "Geometric means of the ratios to JPEG's bytes, over the pictures on which every coder reaches the level."
+    means = {}
+    for level in LEVELS:
+        keys = [f'{key}_bytes_over_jpeg_{level}' for key in ('local', 'pca', 'webp')]
+        reached = [[row[key] for key in keys] for row in rows.values() if all(row[key] for key in keys)]
+        means |= dict(zip(keys, np.exp(np.log(reached).mean(0)).tolist()))
+        means[f'pictures_at_{level}'] = len(reached)
+    three = [means[f'local_bytes_over_jpeg_{level}'] for level in LEVELS]
+    return means | dict(local_bytes_over_jpeg=float(np.mean(three)))
+
+
 def files(found, model):
-    "Bytes of whole files at equal PSNR: geometric means of ratios to JPEG's."
+    "Bytes of whole files at equal PSNR, beside JPEG's."
     rows, curves = {}, {}
     with TemporaryDirectory() as folder:
         for name, y in found.items():
             jpeg, webp, (learned, linear) = jpeg_sizes(y), webp_sizes(y), local_sizes(y, model, Path(folder))
             curves[name] = dict(jpeg=jpeg, webp=webp, local=learned, pca=linear, pixels=y[0, 0].numel())
             rows[name] = {}
-            for level in (33, 36, 40):
+            for level in LEVELS:
                 best = min((b for b in (bytes_at(level, c) for c in jpeg) if b), default=None)
                 for key, points in dict(local=learned, pca=linear, webp=webp).items():
                     mine = bytes_at(level, points)
                     rows[name][f'{key}_bytes_over_jpeg_{level}'] = mine/best if mine and best else None
-    means = {}
-    for key in next(iter(rows.values())):
-        values = [r[key] for r in rows.values() if r[key]]
-        if values: means[key] = math.exp(np.mean(np.log(values)))
-        if key.startswith('local'): means[f'pictures_at_{key[-2:]}'] = len(values)
-    three = [means[f'local_bytes_over_jpeg_{level}'] for level in (33, 36, 40)]
-    means['local_bytes_over_jpeg'] = float(np.mean(three))
-    return dict(rows=rows, curves=curves), means
+    return dict(rows=rows, curves=curves), sizes(rows)
 
 
 @torch.no_grad()

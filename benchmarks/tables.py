@@ -34,8 +34,9 @@ CODES = ['kept in one pass', '64 numbers for 8 x 8 pixels', '16 numbers']
 KEPT = [(label, f'{key}_64', f'{key}_16') for label, key in (
     ('bicubic, as many numbers', 'bicubic'), ('PCA of 8 x 8 patches', 'pca'), ('`photos-local`', 'local'))]
 FILES = ["bytes of the file, JPEG's at the same PSNR = 1", 'at 33 dB', 'at 36 dB', 'at 40 dB']
-SIZES = [(label, *(f'{key}_bytes_over_jpeg_{n}' for n in (33, 36, 40))) for label, key in (
-    ('WebP', 'webp'), ('coefficients alone, our entropy coder', 'pca'), ('`photos-local`', 'local'))]
+SIZES = [(label, *(key.format(n) for n in (33, 36, 40))) for label, key in (
+    ('WebP', 'webp_bytes_over_jpeg_{}'), ('coefficients alone, our entropy coder', 'pca_bytes_over_jpeg_{}'),
+    ('`photos-local`', 'local_bytes_over_jpeg_{}'), ('photographs that all of them reach', 'pictures_at_{}'))]
 SPEECH = ['speech never heard, SI-SDR in dB', 'half as many numbers as samples', 'a quarter',
           'spoken digits of another set, half', 'a quarter']
 HEARD = [(label, *(f'speech_{key}{k}' for key in (kind, f'other_{kind}') for k in (32, 16)))

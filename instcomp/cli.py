@@ -182,8 +182,8 @@ Model = Annotated[str, typer.Option(help='a run folder or shipped weights; defau
 Maker = Annotated[str, typer.Option(help='a run folder or shipped weights; default: as encoded')]
 Steps = Annotated[int, typer.Option('--steps', '--refine', min=0,
                                     help='gradient steps of test-time optimisation')]
-Scale = Annotated[float, typer.Option(help='times the pixels or samples of the original, any positive '
-                                         'number; for turns times 128 pixels, for meshes 128 cells')]
+Scale = Annotated[float, typer.Option(help='times each side of a picture or the samples of a sound, any '
+                                         'positive number; for turns times 128 pixels, for meshes 128 cells')]
 Size = Annotated[str, typer.Option(help='of the output in pixels, such as 1920x1080; instead of --scale')]
 Overwrite = Annotated[bool, typer.Option('--overwrite', help='replace files that are there, never an input')]
 Limit = Annotated[list[str], typer.Option('--limit', metavar='NAME=NUMBER', help='raise a limit, such as '

@@ -163,6 +163,9 @@ def test_stopped_by_hand(here, capsys, monkeypatch):
     monkeypatch.setattr(Task, 'encode_file', tired)
     code, _, err = call(['encode', 'some', *TO], capsys)
     assert code == 130 and '2 shards kept in codes: the same command goes on' in err
+    calls = iter(range(12))
+    code, _, err = call(['encode', 'some', *TO, '--overwrite'], capsys)
+    assert code == 130 and '2 shards kept in codes: the same command without --overwrite goes on' in err
     monkeypatch.setattr(Task, 'encode_file', inner)
     assert call(['encode', 'some', *TO], capsys)[0] == 0 and contents(here/'codes') == contents(here/'known')
 
@@ -219,6 +222,18 @@ def test_two_processes_share_without_overlap(here, capsys):
 
 
 # ---- what is wrong
+def test_an_archive_cut_before_a_header_is_no_whole_one(here, capsys):
+    with tarfile.open(here/'some.tar') as tar: at = tar.getmembers()[-2].offset
+    (here/'cut.tar').write_bytes((here/'some.tar').read_bytes()[:at])
+    code, _, err = call(['encode', 'cut.tar', *TO], capsys)
+    assert code == 0 and err.count('\n') == 1 and 'breaks off' in err
+
+
+def test_a_list_names_no_other_list(here, capsys):
+    (here/'loop.txt').write_text('@loop.txt\n')
+    refused(['encode', '@loop.txt', *TO], capsys, 'loop.txt: a list names no other list')
+
+
 def test_bad_inputs_cost_nothing_else(here, capsys):
     data = (here/'some.tar').read_bytes()
     (here/'cut.tar').write_bytes(data[:len(data)//2])

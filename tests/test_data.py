@@ -10,9 +10,12 @@ import torch
 from PIL import Image, ImageCms
 from torch.utils.data import DataLoader
 
-from instcomp.data.batches import Batches, Crops, Folder, photos
-from instcomp.data.datasets import evaluation_images
+from instcomp.data.batches import Batches, CodecCrops, Crops, Folder, PhotoCrops, photos
+from instcomp.data.datasets import bicubic_baseline, evaluation_images, source
 from instcomp.data.images import read_image, write_image
+from instcomp.data.synthetic_views import object_images, photograph
+from instcomp.geometry.camera import orbit_pose
+from instcomp.geometry.shapes import solid
 
 EIGHT_BITS = ['1', 'L', 'P', 'RGB', 'RGBA', 'LA', 'CMYK', 'YCbCr', 'LAB']
 ENDING = {'CMYK': 'tif', 'YCbCr': 'jpg', 'LAB': 'tif'}
@@ -124,6 +127,37 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     done = subprocess.run([sys.executable, '-c', textwrap.dedent(script)], capture_output=True, text=True)
     assert 'x.png' in done.stdout and len(done.stdout.splitlines()) == 1, done.stderr
     assert [f.name for f in tmp_path.iterdir()] == ['x.png'] and (tmp_path/'x.png').read_bytes() == before
+
+
+def test_pictures_of_another_start_are_not_taken_for_these(tmp_path):
+    kept = object_images(3, 8, keep=tmp_path/'kept')
+    assert torch.equal(object_images(3, 8, keep=tmp_path/'kept')['pictures'], kept['pictures'])
+    with pytest.raises(ValueError, match='another picture than'): object_images(3, 8, 9, tmp_path/'kept')
+
+
+def test_a_far_camera_sees_the_outline(tmp_path):
+    "As much of the picture as with borders left hard."
+    pose, body = orbit_pose(30, 20, 20.)[None], solid('car', 0)
+    soft, hard = (photograph(body, pose, 64, .12, over=n)['pictures'][0, 3] for n in (2, 1))
+    assert hard.mean() > .05 and abs(soft.mean() - hard.mean()) < .1*hard.mean()
+
+
+@pytest.mark.parametrize('n', [1, 2])
+def test_too_small_a_batch_for_the_codec_says_so(n):
+    with pytest.raises(ValueError, match=f'batch {n}: too few'):
+        CodecCrops(PhotoCrops(photos('val'))).batch(n, 16, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize('shape', [(20, 30), (40, 10), (7, 7)])
+def test_a_baseline_of_one_pixel(shape):
+    image = torch.rand(1, 3, *shape)
+    assert bicubic_baseline(image, 3).flatten(2).std(2).max() < 1e-5
+    with pytest.raises(ValueError, match='k=2: give at least 3'): bicubic_baseline(image, 2)
+
+
+def test_sets_of_sounds_and_views_are_not_pictures():
+    for name, what in dict(voices='sounds', librispeech='sounds', cars='views').items():
+        with pytest.raises(ValueError, match=f'{name} holds {what}'): source(name)
 
 
 def test_photographs_need_no_network(monkeypatch):

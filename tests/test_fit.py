@@ -73,6 +73,13 @@ SCORES = dict(picture='psnr', sound='si_sdr', shape='chamfer', scene='psnr_white
 
 
 @pytest.mark.parametrize('kind', KINDS)
+def test_a_score_does_not_refine(kind, here, capsys):
+    assert call(['fit', KINDS[kind][0], '--device', 'cpu', *words(kind)], capsys)[0] == 0
+    code, _, err = call(['eval', f'runs/{kind}', '--refine', '5'], capsys)
+    assert code == 2 and err.count('\n') == 1 and 'no code to refine' in err
+
+
+@pytest.mark.parametrize('kind', KINDS)
 def test_each_kind_is_fitted_shown_and_scored(kind, here, capsys):
     file, out, how = KINDS[kind]
     code, said, err = call(['fit', file, '--device', 'cpu', '--json', *words(kind)], capsys)

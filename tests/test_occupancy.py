@@ -45,6 +45,12 @@ def test_an_empty_mesh_is_refused(tmp_path):
     refused(lambda: Solid([(far, (0, 0, 0))]).surface(10), 'no surface')
 
 
+def test_one_point_of_a_surface_is_found():
+    "A single one is drawn from many tries: none of them fails for want of luck."
+    one = Solid([(box((.3, .3, .3)), (1., 0, 0))])
+    assert all(len(one.surface(1, torch.Generator().manual_seed(k))[0]) == 1 for k in range(9))
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='nowhere.ply'): read_mesh(tmp_path/'nowhere.ply')
     refused(lambda: write_mesh(ball(), tmp_path/'ball.txt'), '.ply', '.glb')

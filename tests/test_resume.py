@@ -75,6 +75,27 @@ def test_sigkill_then_resume_is_bit_identical(whole, tmp_path):
     assert list(map(strip, lines(out))) == list(map(strip, lines(whole)))
 
 
+def test_weights_behind_their_checkpoint_are_made_good(whole, tmp_path):
+    "A stop between the checkpoint and the weights that others load: resuming writes them, without a step."
+    out = tmp_path/'run'
+    shutil.copytree(whole, out)
+    shutil.copy(out/'state'/'model.safetensors', out/'model.safetensors')            # not the average
+    assert go(out, resume=True)['step'] == 24
+    same({'w': load_file(out/'model.safetensors')}, {'w': tensors(out)['ema.safetensors']})
+    (out/'model.safetensors').unlink()
+    go(out, resume=True)
+    same({'w': load_file(out/'model.safetensors')}, {'w': tensors(whole)['ema.safetensors']})
+
+
+def test_a_shorter_run_does_not_end_an_unfinished_one(tmp_path):
+    out = tmp_path/'run'
+    assert child(out, 'kill=33').returncode == -signal.SIGKILL           # at step 15 of 24
+    held = lambda: {path: path.read_bytes() for path in out.rglob('*.*') if path.is_file()}
+    before = held()
+    with pytest.raises(ValueError, match='run at step 15: resume, or use another'): go(out, steps=10)
+    assert held() == before and 'metrics.jsonl' in {path.name for path in before}
+
+
 def test_killed_before_the_first_checkpoint(whole, tmp_path):
     out = tmp_path/'run'
     assert child(out, 'kill=3').returncode == -signal.SIGKILL

@@ -382,6 +382,14 @@ def test_bad_files_in_a_folder_are_named_and_left_out(mixed, caplog):
     assert all(local.window(512, np.random.default_rng(k)).isfinite().all() for k in range(9))
 
 
+def test_windows_are_as_loud_as_files_are_encoded(tmp_path):
+    "An offset is taken off before the level is measured."
+    write_sound(torch.sin(torch.arange(4000)/9)[None]/4 + .5, tmp_path/'1.wav', 8000)
+    local = LevelledClips(Clips([tmp_path/'1.wav'], 8000, 512))
+    peaks = [local.window(512, np.random.default_rng(k)).abs().max() for k in range(40)]
+    assert .6 < max(peaks) < .71
+
+
 def test_no_good_file_ends_in_one_line(mixed):
     bad = [mixed[1], mixed[3], mixed[5]]
     refused(lambda: Clips(bad[:1], 8000, 512, name='mine'), 'mine', 'none of 1', '1.wav')

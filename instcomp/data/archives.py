@@ -40,7 +40,7 @@ def _size(path):
 def read_list(
     path,  # a text file, a path in each line; empty lines do not count
 ):         # list of str
-    "The lines of a list. `OSError`; `ValueError` for no text, for no line, or for too many of them."
+    "The lines of a list. `OSError`; `ValueError` for no text, no line, too many, or another list among them."
     lines = []
     try:
         with open(path, encoding='utf-8') as file:
@@ -49,6 +49,7 @@ def read_list(
                 check_limit('files', len(lines), printable(path))
     except UnicodeDecodeError as error:
         raise ValueError(f'{printable(path)}: no text in UTF-8; give one path a line') from error
+    if any(map(is_list, lines)): raise ValueError(f'{printable(path)}: a list names no other list: join them')
     if lines: return lines
     raise ValueError(f'{printable(path)}: no path in this list; give one a line')
 
@@ -63,7 +64,8 @@ def _headers(path):
                 if about.isreg() and about.offset_data + about.size > length: break
                 yield about
             tar.fileobj.seek(tar.offset)
-            if about is None and not any(tar.fileobj.read(512)): return
+            end = tar.fileobj.read(512)
+            if about is None and len(end) == 512 and not any(end): return
     except (tarfile.TarError, UnicodeError, ValueError, OverflowError) as error:
         raise ValueError(f'{where}: a damaged archive, or none ({printable(error)[:80]})') from error
     raise ValueError(f'{where}: this archive breaks off; pack it again')

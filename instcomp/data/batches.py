@@ -384,14 +384,15 @@ class CodecCrops:
 
     def batch(self, n, size, rng, items=None, mine=ALL):
         "Dict: crops by rank, crops `all`, whose coefficients are quantised by `step` (m,). `ValueError`."
-        m = max(1, 3*n//10)
+        m, few = max(1, 3*n//10), 'too few to give every process something to encode; use fewer processes'
+        if n <= m*len(self.ranks): raise ValueError(f'batch {n}: {few}, or more crops')
         each = dict(zip(map(str, self.ranks), [n - m*len(self.ranks), *[m]*(len(self.ranks) - 1)]), all=m)
         parts = spread(list(each.values()), mine)                           # the first rank gets the rest
         crops = {k: part_of(self.source, b, size, rng, None, part)
                  for (k, b), part in zip(each.items(), parts)}
         crops['step'] = torch.from_numpy(2**rng.uniform(*self.steps, m)).float()[parts[-1]]
         if any(len(crops[k]) for k in map(str, self.ranks)): return {k: v for k, v in crops.items() if len(v)}
-        raise ValueError(f'batch {n}: too few to give every process something to encode; use fewer processes')
+        raise ValueError(f'batch {n}: {few}')
 
 # %% ../../nbs/data/batches.ipynb #5b3cee2e
 class ZoomPairs:

@@ -196,8 +196,10 @@ def source(
     "Open a data set by its name. `ValueError`, `FileNotFoundError`."
     if name == 'photos': return Crops(photos(split, leave_out))
     if name in SOURCES: return SOURCES[name](root, split)
-    if not Path(name).is_dir() and _row(name).get('kind') == 'sound':     # raises: neither a set nor a folder
-        raise ValueError(f'{name} holds sounds: give an audio preset, or pictures')
+    if not Path(name).is_dir():
+        kind = _row(name).get('kind')                        # raises: neither a set nor a folder
+        kind = 'sounds: give an audio preset' if kind == 'sound' else 'views: give a preset of views'
+        raise ValueError(f'{name} holds {kind}, or pictures')
     return Folder(name, files=split_files(name, split, check=True))
 
 # %% ../../nbs/data/datasets.ipynb #568c90a8
@@ -227,7 +229,7 @@ def bicubic_baseline(
 ):           # (B, C, H, W)
     "Baseline of `k` numbers without learning: shrunk to at most `k` values (anti-aliased), bicubic back."
     B, C, H, W = images.shape
-    h = min(H, int((k/C*H/W)**.5))
-    if h < 1: raise ValueError(f'k={k}: give at least {C} numbers, for one pixel')
+    if k < C: raise ValueError(f'k={k}: give at least {C} numbers, for one pixel')
+    h = min(H, k//C, max(1, int((k/C*H/W)**.5)))
     small = F.interpolate(images, (h, min(W, int(k/C/h))), mode='bicubic', antialias=True)  # B C h w
     return F.interpolate(small, (H, W), mode='bicubic')

@@ -118,7 +118,8 @@ def photograph(
         dirs = rays(torch.eye(4), pinhole(size, size, angle), uv)[1]
         D = F.normalize(torch.einsum('epk,ejk->epj', dirs, poses[v, :3, :3]), dim=-1)
         O, S = (u[v, None].expand_as(D) for u in (poses[:, :3, 3], sun))
-        s, found = sphere_trace(solid.distance, O, D, began[edge].repeat_interleave(over**2), 8., close=.002)
+        far = poses[:, :3, 3].norm(dim=1).max().item() + 3**.5
+        s, found = sphere_trace(solid.distance, O, D, began[edge].repeat_interleave(over**2), far, close=.002)
         fine = torch.zeros(*found.shape, 4)
         fine[found] = _shaded(solid, (O + s[..., None]*D)[found], S[found])[0]
         out[edge] = fine.mean(1)
@@ -149,12 +150,11 @@ def object_images(
     keep=None,  # a file: read if it is there, written if not
 ):              # dict: pictures (n, 4, size, size) uint8; pose (n, 2) azimuth, elevation; kind (n,)
     "Pictures of random cars, chairs and lamps. `ValueError` for a file of another set."
-    if keep and Path(keep).exists(): return _kept(Path(keep), n, size)
+    if keep and Path(keep).exists(): return _kept(Path(keep), n, size, start)
     out = dict(pictures=torch.zeros(n, 4, size, size, dtype=torch.uint8), pose=torch.zeros(n, 2),
                kind=torch.arange(start, start + n) % len(FAMILIES))
     for i in range(n):
-        random = Random(f'pose {start + i}')
-        azimuth, elevation = random.uniform(0, 360), random.uniform(5, 45)
+        azimuth, elevation = _angles(start + i)
         body = solid(list(FAMILIES)[(start + i) % len(FAMILIES)], start + i)
         picture = snapshot(body, orbit_pose(azimuth, elevation), size)
         out['pictures'][i] = (picture*255).round().to(torch.uint8)
@@ -162,10 +162,17 @@ def object_images(
     if keep: write(Path(keep).parent, {Path(keep).name: save(out)})
     return out
 
-def _kept(path, n, size):
+def _angles(i):
+    "Azimuth and elevation of picture `i`, in degrees."
+    random = Random(f'pose {i}')
+    return random.uniform(0, 360), random.uniform(5, 45)
+
+def _kept(path, n, size, start):
     out = load_file(path)
     if out['pictures'].shape != (n, 4, size, size):
         raise ValueError(f'{path} holds pictures {tuple(out["pictures"].shape)}, not {n} of {size} x {size}')
+    if not torch.equal(out['pose'][0], torch.tensor(_angles(start))):
+        raise ValueError(f'{path} begins with another picture than number {start}: name another file')
     return out
 
 # %% ../../nbs/data/synthetic_views.ipynb #e01eba00

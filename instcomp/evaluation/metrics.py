@@ -67,11 +67,12 @@ def iou(
 def si_sdr(
     pred,    # (B, ..., T) prediction
     target,  # (B, ..., T) the truth
-):           # (B,) decibels; nan where the target is silent: leave those out of a mean
+):           # (B,) decibels; -inf for silence where there is sound, nan where the target is silent
     "Scale-invariant signal-to-distortion ratio of zero-mean signals (Le Roux et al., 2019)."
     p, t = (v - v.mean(1, keepdim=True) for v in _pair(pred, target))                       # B values
     part = (p*t).sum(1, keepdim=True)/t.square().sum(1, keepdim=True)*t                     # p along t
-    return 10*torch.log10(part.square().sum(1)/(p - part).square().sum(1))                  # B
+    rate = 10*torch.log10(part.square().sum(1)/(p - part).square().sum(1))                  # B
+    return rate.masked_fill((p == 0).all(1) & (t != 0).any(1), -math.inf)
 
 # %% ../../nbs/evaluation/metrics.ipynb #b0fe0a53
 def _nearest(a, b):

@@ -46,7 +46,7 @@ def _fit(x, y, n, decay):
 def _accuracy(W, x, y): return (x @ W[:-1] + W[-1]).argmax(1).eq(y).float().mean().item()
 
 def linear_probe(
-    x,            # (N, D) descriptions to learn from
+    x,            # (N, D) descriptions to learn from, classes mixed: every fifth one chooses the decay
     y,            # (N,) their classes, whole numbers from 0
     test_x,       # (M, D)
     test_y,       # (M,)

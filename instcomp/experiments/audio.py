@@ -32,7 +32,7 @@ LONG = {1: dict(steps=3000, batch=16, every=300),                               
         3: dict(steps=3000, batch=16, every=300, subsample='shared', fraction=.5)}
 
 def _sound_small(seconds, method):
-    "Ours: the paper's network for sound with a third of its width, trained for minutes on one GPU."
+    "Ours: the paper's network for sound with a third of its width, meant for one GPU."
     row = _sound_paper(seconds, method)
     encoder = dict(row['encoder'], gain=8., dim=256, depth=4, heads=4, ff=1024, dropout=0., std=.02, mix=4)
     train = dict(steps=10_000, optimizer='adamw', lr=1e-3, schedule='cosine', warmup=500, clip=1., ema=.999,

@@ -202,12 +202,13 @@ def _finish(out, job, n):
     return index
 
 @contextmanager
-def _told(out):
+def _told(out, overwrite):
     "To whoever stops it: what is kept."
     try: yield
     except KeyboardInterrupt as error:
         n = len(list(out.glob(SHARDS)))
-        line = f'stopped; {n} shard{"s"*(n != 1)} kept in {out}: the same command goes on'
+        same = 'the same command' + ' without --overwrite'*overwrite
+        line = f'stopped; {n} shard{"s"*(n != 1)} kept in {out}: {same} goes on'
         raise Stopped(line, getattr(error, 'code', 130) - 128) from error
 
 def encode_corpus(
@@ -224,7 +225,7 @@ def encode_corpus(
     "Inputs to a folder of codes; goes on where an earlier call was. `ValueError`, `OSError` in one line."
     out, some, first = makeable(out), parts_of(inputs, shard), processes.rank == 0
     job = job_of(inputs, home, shard=shard, **how)
-    with locked(out, 'encoding') if first else nullcontext(), _told(out):
+    with locked(out, 'encoding') if first else nullcontext(), _told(out, overwrite):
         if first: claim(out, job, overwrite)
         mine = _share(out, len(some), processes)
         with bar(total=sum(len(some[k]) for k in mine), unit=' signals') as shown:

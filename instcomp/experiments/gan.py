@@ -37,7 +37,7 @@ OURS = 'ours: the length is not published'
 GAN_PRESETS = {
     'inrgan-tiny': _offline(32, 64, 64, [128, 128, 96], [16, 32, 64, 128], 'minutes on two CPU cores',
                             steps=2500, batch=16, ema=.995, every=250),
-    'inrgan-small': _offline(64, 256, 256, [512]*3, [32, 64, 128, 256, 256], 'minutes on one GPU',
+    'inrgan-small': _offline(64, 256, 256, [512]*3, [32, 64, 128, 256, 256], 'for one GPU',
                              steps=20_000, batch=32, ema=.999, every=1000),
     **{f'inrgan-paper-bedroom128-rung{n}': _paper('bedroom', 128, 32, rung=n, note=OURS)
        for n in range(1, 6)},

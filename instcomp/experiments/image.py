@@ -61,7 +61,7 @@ def _original(name):
 
 # %% ../../nbs/experiments/image.ipynb #cadfc7fe
 def _small(name, method):
-    "Ours: the paper's network with a third of its width, trained for minutes on one GPU."
+    "Ours: the paper's network with a third of its width, meant for one GPU."
     data, size, sigma, patches, *_ = SETS[name]
     encoder = patches | dict(shift=.5, gain=2., dim=256, depth=4, heads=4, ff=1024, dropout=0., std=.02)
     encoder['mix'] = 4

@@ -34,7 +34,7 @@ LOCAL_PRESETS = {
                                   dict(steps=1500, batch=8, lr=2e-3, ema=.99, every=250),
                                   modulator=dict(width=24, blocks=4, hidden=48)),
     'image-local-small': local_row('image', 'photos', 96, dict(steps=20_000, batch=20), {}, {},
-                                   'minutes on one GPU'),
+                                   'for one GPU'),
     'photos-local': local_row('image', 'folder', 96, CODEC, {}, {}, 'shipped: an hour of one CPU core'),
     'photos-zoom': local_row('image', 'folder', 32, FIELD, modulator={},
                              note='shipped: an hour of one CPU core'),

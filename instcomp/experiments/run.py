@@ -37,7 +37,8 @@ def _row(preset):
 def _config(preset, data, steps, change):
     "The resolved row of a training, and the name of what its task opens."
     base, change = _row(preset), dict(change)
-    if steps is not None: change['train'] = change.get('train', {}) | dict(steps=steps)
+    if steps is not None and isinstance(change.get('train', {}), dict):      # if not, `resolve` refuses it
+        change['train'] = change.get('train', {}) | dict(steps=steps)
     if data is not None:
         told = task_of(resolve(base, change) if base['data'] == 'file' else base).naming(data)
         change = merged(told, change)                        # but for the data, what is set comes first
@@ -85,10 +86,10 @@ def train_preset(
     "Train a preset by name, leave a run folder. `ValueError`, `OSError`, `FloatingPointError`: one line."
     config, name = _config(preset, data, steps, change)
     precision = _ready(device, precision or config['precision'])
-    task = task_of(config)
+    task, out = task_of(config), run_folder(out)
     batches, held_out = task.training(name)
     torch.manual_seed(config['train']['seed'])
-    model, out = build(config), run_folder(out)
+    model = build(config)
     score = task.scoring(held_out, out)
     told = data_record(name, config) if rank_of()[0] == 0 else None          # the first process keeps the run
     return train(model, model.config, batches, out, score, device=device, precision=precision, data=told,

@@ -212,7 +212,7 @@ class Solid:
         cells, h = near_surface(self.distance, margin=shell)
         points, found = [], 0
         while len(cells) and found < n:
-            x = cells[torch.randint(len(cells), (4*n,), generator=generator)]
+            x = cells[torch.randint(len(cells), (max(4*n, 1024),), generator=generator)]
             x = x + h*(2*torch.rand(x.shape, generator=generator) - 1)
             x = x[self.distance(x).abs() < shell]
             x = x[torch.rand(len(x), generator=generator) < self.slope(x)[1].norm(dim=-1)]

@@ -346,8 +346,8 @@ def _cheapest(v, prior, weight):
 def quantise(
     z,          # real numbers (C, h, w) or (C, n), in units of the step
     prior,      # tables for C channels, as `fit_prior` makes them
-    weight=.1,  # squared steps that a bit is worth; 0: plain rounding
-    theta=.4,   # rounding of the first guess: only its levels are used
+    weight=.1,  # squared steps that a bit is worth; 0: plain rounding of the channels that are kept
+    theta=.4,   # a channel that never reaches 1 - theta is dropped
 ):              # integers of the same shape, int32
     "Whole numbers that are cheap for their error."
     z = np.asarray(z, np.float32)

@@ -103,11 +103,12 @@ def sample_images(
 
 def gan_scores(
     gan,   # GAN
-    real,  # (n, 3, S, S) held-out pictures in [0, 1]
+    real,  # (n, 3, S, S) pictures in [0, 1] to compare with
     batch=32,  # pictures painted at once
 ):         # dict: swd, precision, recall
     "The scores of a generator: as many samples as real pictures, of the same noise. `ValueError` under 4."
-    if len(real) < 4: raise ValueError(f'{len(real)} held-out pictures: precision and recall need 4 or more')
+    if len(real) < 4:
+        raise ValueError(f'{len(real)} pictures to compare with: precision and recall need 4 or more')
     fake, bands = sample_images(gan, len(real), 1, batch), min(2, real.shape[-1].bit_length() - 3)
     precision, recall = precision_recall(features(real), features(fake))
     return dict(swd=sum(swd(real, fake, bands))/bands, precision=precision, recall=recall)
@@ -115,7 +116,7 @@ def gan_scores(
 # %% ../../nbs/tasks/gan.ipynb #dfa1df0f
 class GANTask(Task):
     "Pictures painted from noise by two players: samples, no codes."
-    writes = ('.png',)
+    writes, scored = ('.png',), 'samples'
     def model(self, parts): return build_gan(self.config)
     def naming(self, data): return {}                        # a row names what it was made for, no folder
     def open(self, name): return gan_source(self.config, None if name == self.config['data'] else name)

@@ -104,7 +104,8 @@ class LevelledClips:
         "One window (1, size): 0.4 to 1 times as loud, half upside down, half backwards."
         clip = self.clips.nearest(rng.integers(len(self)), lambda i: self.clips.whole(self.clips.items[i]))
         start, gain, back = self.draw(len(clip) - size + 1, rng)
-        level = (clip[start:start + size] - clip.mean())*(float(gain)*.7/max(float(clip.abs().max()), 1e-6))
+        clip = clip - clip.mean()
+        level = clip[start:start + size]*(float(gain)*.7/max(float(clip.abs().max()), 1e-6))
         return (level.flip(0) if back else level)[None]
 
     def skip(self, size, rng):

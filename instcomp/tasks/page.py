@@ -123,7 +123,7 @@ def put_code(
     signal,  # dict of `signal_code`
     blob,    # Blob
 ):           # dict: z and its shape
-    "A code in the smallest form that keeps it."
+    "A code as a page holds it: whole steps, bytes or float32; IPC's is rounded to float16."
     code = signal['code']
     if not isinstance(model, LocalGINR): return dict(z=blob.add(code, 'f16'), shape=list(code.shape))
     z, step = plain_code(model, code), float(code['step'][0]) if 'step' in code else 1/255

@@ -115,8 +115,10 @@ class SingleTask(Task):
     def reconstruct(self, model, signal=None, scale=1, steps=0, bar=iter):
         "The signal as the network has it; no file is asked."
         if signal is not None: self.lacks(f'cannot show {signal}')
-        if steps: raise ValueError('--steps: one signal has no code to refine; `fit --resume` goes on')
+        self.unrefined(steps)
         return self.shown(model, scale, bar)
+    def unrefined(self, steps):
+        if steps: raise ValueError('--steps: one signal has no code to refine; `fit --resume` goes on')
     def scoring(self, signals, folder):
         "The live score, which also draws preview.png in the run folder."
         def look(model):
@@ -154,6 +156,7 @@ class OnePictureTask(SingleTask):
         values = values_at(model, lambda k: centres(at[k], shape), len(at))
         return dict(psnr=_level((values.T[None], signals[0].flatten(1)[None, :, at])))
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
+        self.unrefined(steps)
         level = _level((self.shown(model, 1, bar)[None], signals[0][None]))
         how = f'{protocol}; PSNR in dB of all pixels, peak 1, unclamped'
         return dict(psnr=level, parameters=sum(p.numel() for p in model.parameters()), n=1, protocol=how)
@@ -188,6 +191,7 @@ class OneSoundTask(SingleTask):
         at = _some(self.facts['samples'])
         return dict(psnr=_level((self.heard(model, at)[None], signals[0][0][:, at])))
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
+        self.unrefined(steps)
         p, y = self.heard(model, bar=bar)[None, None], signals[0][0][None]                  # 1 1 n
         how = f'{protocol}; PSNR in dB of all samples, peak 1, unclamped'
         return dict(psnr=_level((p, y)), si_sdr=float(si_sdr(p, y)[0]), n=1, protocol=how,
@@ -292,6 +296,7 @@ class OneShapeScores(OneShapeTask):
         return dict(distance=float(off)/(2*self.scale))
     @torch.no_grad()
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
+        self.unrefined(steps)
         mesh, true = self.shown(model, 1, bar), signals[0]
         found = surface_scores(*_of_mesh(mesh, 20_000), true.points[:20_000],
                                F.normalize(true.normals[:20_000], dim=1))
@@ -420,6 +425,7 @@ class OneSceneScores(OneSceneTask):
                       model.fine)
         return dict(psnr=_level((seen['rgb'].cpu()[None], y[at][None])))
     def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
+        self.unrefined(steps)
         scene = self.ours(signals[0])
         found = []
         for k in bar(self.asked(scene)):

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KINDS', 'FLOATS', 'FINITE', 'SCALER', 'pack_tensors', 'config_bytes', 'sync', 'read_header', 'check_weights',
            'weights_of', 'load_weights', 'json_file', 'config_of', 'checked_config', 'State', 'read_state', 'last_line',
-           'cut_metrics', 'optimiser_state', 'standing', 'Run', 'first_difference', 'resumable_config', 'claim',
-           'locked', 'abandoned', 'Stopped', 'Interrupt', 'deaf', 'unsignalled']
+           'cut_metrics', 'optimiser_state', 'standing', 'publish', 'Run', 'first_difference', 'resumable_config',
+           'claim', 'locked', 'abandoned', 'Stopped', 'Interrupt', 'deaf', 'unsignalled']
 
 # %% ../../nbs/training/checkpoint.ipynb #7209d712
 import errno
@@ -284,6 +284,8 @@ def not_saved(run, error):
     full, last = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), run.peek()
     do = 'make room' if full else 'make the folder writable'
     kept = f'step {last["step"]} is intact, {do} and resume' if last else f'no checkpoint yet, {do}'
+    if last and last['step'] == run.step:
+        kept = f'its checkpoint is whole, model.safetensors is not: {do} and resume'
     why = error.strerror or error
     return OSError(error.errno or errno.EIO, f'{run.folder}: step {run.step} not saved ({why}): {kept}')
 
@@ -328,6 +330,11 @@ def standing(run):
     places = (run.state, run.folder/'state.old', run.state)  # renamed in this order
     return next((place for place in places[:1 if run.writes else 3] if place.exists()), None)
 
+def publish(run):
+    "The weights that others load, written again where a stop fell between the checkpoint and them."
+    path, best = run.folder/'model.safetensors', (run.state/run.best).read_bytes()
+    if not path.exists() or path.read_bytes() != best: write(run.folder, {path.name: best})
+
 class Run:
     "All that changes in a training run; `save` and `restore` move it to `folder/state` and back."
     def __init__(self, folder, model, opt, ema=None, scaler=None):
@@ -335,7 +342,7 @@ class Run:
         self.state, self.metrics = folder/'state', folder/'metrics.jsonl'
         self.model, self.opt, self.ema, self.scaler, self.writes = model, opt, ema, scaler, True
         self.names = {p: name for name, p in model.named_parameters()}
-        self.step = 0
+        self.step, self.best = 0, 'model.safetensors' if ema is None else 'ema.safetensors'
 
     def tensors(self):
         "File name -> tensors; the optimiser's are called exp_avg/<parameter> and so on."
@@ -354,8 +361,7 @@ class Run:
             if self.state.exists(): self.state.rename(old)
             new.rename(self.state)
             sync(self.folder)
-            best = 'model.safetensors' if self.ema is None else 'ema.safetensors'
-            write(self.folder, {'model.safetensors': files[best], 'config.json': config_bytes(config)})
+            write(self.folder, {'model.safetensors': files[self.best], 'config.json': config_bytes(config)})
         except OSError as error: raise not_saved(self, error) from None
         finally:
             self.mend()
@@ -436,13 +442,14 @@ def _check_begun(run, last, config, resume, data):
     begun, folder = _begun(run.folder), run.folder
     other = first_difference(resumable_config(begun), resumable_config(config))
     if resume and other: raise ValueError(f'{folder} holds another run ({other})')
-    if not resume and (other or last['step'] < config['train']['steps']):
+    steps = [c['train'].get('steps') for c in (begun, config)]
+    most = max((n for n in steps if type(n) is int), default=0)
+    if not resume and (other or last['step'] < most):
         raise ValueError(f'{folder} holds a run at step {last["step"]}: resume, or use another')
     if _other_data(last, begun, data, resume):
         raise ValueError(f'{folder} was trained on {_told(last["data"])}, not on {_told(data, True)}: '
                          'name another folder, or the data it knows')
-    steps = [c['train'].get('steps') for c in (begun, config)]
-    if last['step'] > max((n for n in steps if type(n) is int), default=0):
+    if last['step'] > most:
         raise ValueError(f'{run.state}/state.json: step={last["step"]}: the run has {steps[0]} steps; copy '
                          'it again, or name another folder')
 

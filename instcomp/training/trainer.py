@@ -28,7 +28,7 @@ from ..models.discriminator import GAN
 from ..models.hypernetwork import Block
 from ..models.meta import GradientEncoder
 from .checkpoint import Interrupt, Run, Stopped, abandoned, claim, cut_metrics, deaf
-from .checkpoint import last_line, locked, unsignalled
+from .checkpoint import last_line, locked, publish, unsignalled
 from .device import Processes, Scaled, Way, fastest, going, is_loss, seconds_of
 from .device import to_device, ways
 from .loop import cosine, fit
@@ -272,7 +272,9 @@ def begin(run, config, resume, processes, data=None):
 def restore(run, last, processes):
     "The state of the last checkpoint, and the history up to it."
     run.restore(last)
-    if processes.rank == 0: cut_metrics(run.metrics, last)                   # when all of it has proved sound
+    if processes.rank: return
+    cut_metrics(run.metrics, last)                                           # when all of it has proved sound
+    publish(run)
 
 # %% ../../nbs/training/trainer.ipynb #21141d4f
 def trial(model, row, batch, device):
