@@ -15,6 +15,7 @@ from instcomp.data.datasets import SPLITS
 from instcomp.data.speech import voice, voices
 from instcomp.evaluation.metrics import spectrum
 from instcomp.experiments.builder import build, shipped
+from instcomp.tasks import audio
 from instcomp.tasks.audio import (
     _times,
     evaluate,
@@ -173,6 +174,15 @@ def test_silent_windows_are_counted_not_scored(model):
         with pytest.raises(ValueError, match='silent'): evaluate(model, quiet)
     for bad in (torch.nan, torch.inf):
         with pytest.raises(ValueError, match='finite'): evaluate(model, torch.cat([loud, zeros + bad]))
+
+
+def test_what_is_no_number_is_no_score(model, monkeypatch):
+    "A window that the model spoils is not left out of the mean."
+    windows = torch.randn(4, 1, model.config['size'])
+    spoilt = windows.clone()
+    spoilt[0] = torch.nan
+    monkeypatch.setattr(audio, 'reconstruct_windows', lambda *args: spoilt)
+    with pytest.raises(ValueError, match='no numbers'): evaluate(model, windows)
 
 
 def test_commands_take_sounds(tmp_path, capsys, model):

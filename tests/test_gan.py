@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -23,6 +24,13 @@ def play(out, resume=False):
     images = torch.rand(64, 3, 16, 16)
     draws = GANBatches(images, 8)
     train(build_gan(ROW), ROW, draws, out, resume=resume, device='cpu', precision='fp32', bar=False)
+
+
+def test_widths_and_labels_that_do_not_fit_are_named():
+    odd = ROW | dict(generator=ROW['generator'] | dict(scales=[[15, 2], [15, 2]]))
+    with pytest.raises(ValueError, match='even widths'): build_gan(odd)
+    game = build_gan(ROW | dict(generator=ROW['generator'] | dict(classes=3)))
+    with pytest.raises(ValueError, match='label below 3'): game.G(torch.randn(2, 8))
 
 
 def test_a_killed_game_goes_on_to_the_bit(tmp_path):

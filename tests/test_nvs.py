@@ -11,10 +11,11 @@ from safetensors.torch import save
 
 from instcomp.cli import main
 from instcomp.data.scenes import LearnitScenes, Scene, SceneSource, read_scene
-from instcomp.data.synthetic_views import object_views, write_views
+from instcomp.data.synthetic_views import object_views, on_white, write_views
+from instcomp.experiments.builder import build
 from instcomp.geometry.camera import Lens, pinhole, pixels, rays
 from instcomp.geometry.rendering import render
-from instcomp.tasks.views import source
+from instcomp.tasks.views import disagreement, score_scene, source
 
 SMALL = ['encoder.dim=16', 'encoder.heads=2', 'encoder.ff=16', 'task.points=8', 'task.rays=16',
          'train.batch=2']
@@ -243,6 +244,16 @@ with torch.no_grad(): out = render_views(model, V, pose, lens, (1024, 1024), n=2
 assert out['rgb'].shape == (1024, 1024, 3) and out['rgb'].isfinite().all()
 print(int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])/2**20)
 '''
+
+
+def test_lenses_of_their_own_and_an_unknown_choice():
+    "A lens for each picture, all alike, is one lens for all; a misspelt choice draws nothing at random."
+    made, model = object_views('car', 6, 4, 32, .54), build('nvs-ipc-tiny-cars', 'cpu').eval()
+    scene = Scene(on_white(made['pictures']), made['poses'], pinhole(32, 32, .54))
+    own = scene._replace(lens=[scene.lens]*4)
+    one, each = (disagreement(model, views, [0, 1], made['poses'][2]) for views in (scene, own))
+    assert one.shape == (32, 32) and torch.equal(one, each)
+    with pytest.raises(ValueError, match="how='heldout'"): score_scene(model, scene, how='heldout')
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='the file that counts memory is only there')

@@ -109,3 +109,10 @@ def test_sphere_is_a_distance():
 @pytest.mark.parametrize('operator', [gradient, jacobian, divergence, laplacian])
 def test_a_field_of_another_shape_is_refused(operator, field):
     with pytest.raises(ValueError, match='give \\(N, c\\) at \\(N, d\\)'): operator(field, torch.rand(5, 2))
+
+
+@pytest.mark.parametrize('kind', [torch.int16, torch.uint8])
+def test_whole_numbers_are_normalised_without_overflow(kind):
+    y = torch.tensor([0, 60, 255] if kind == torch.uint8 else [-20_000, 0, 20_000], dtype=kind)
+    z, undo = normalise(y)
+    assert z.min() == -1 and z.max() == 1 and torch.equal(undo(z).round(), y.float())

@@ -144,6 +144,7 @@ def normalise(
     "Range to [-1, 1]. A constant signal, silence too, becomes zeros. `ValueError` if empty or not finite."
     if y.numel() == 0 or not y.isfinite().all():
         raise ValueError(f'signal of shape {tuple(y.shape)}: give at least one value, all of them finite')
+    if not y.is_floating_point(): y = y.to(torch.get_default_dtype())                 # whole numbers overflow
     low, high = y.min(), y.max()
     mid, half = (low + high)/2, torch.where(high > low, (high - low)/2, 1.)
     return (y - mid)/half, lambda z: z*half + mid

@@ -78,6 +78,7 @@ class Generator(nn.Module):
         if size % least: raise ValueError(f'size={size}: give a multiple of {least}')
         if not fourier and len(scales) > 1: raise ValueError('fourier=0: several scales need waves to add')
         ins = [scales[0][0] if fourier else 2, *(width for width, _ in scales[:-1])]
+        if any(n % 2 for n in ins): raise ValueError(f'scales={scales}: give even widths')
         self.inrs = nn.ModuleList(INR(None, n_in, [width]*layers, act=leaky, init=he_init)
                                   for n_in, (width, layers) in zip(ins, scales))
         self.modulators = nn.ModuleList(modulate(inr) for inr in self.inrs)
@@ -95,6 +96,7 @@ class Generator(nn.Module):
         return named(shape) | U
     def code(self, z, label=None):
         "Noise (B, dim), for a generator of classes also labels (B,), to a code: a flat dict."
+        if self.classes and label is None: raise ValueError(f'give each picture a label below {self.classes}')
         if self.classes: z = torch.cat([z, F.one_hot(label, self.classes).to(z)], 1)
         numbers = mlp_features(z, self.trunk.raw(), lambda h: F.relu(h*self.rate))[1]*self.rate
         parts = numbers.split(list(map(math.prod, self.code_shape.values())), 1)

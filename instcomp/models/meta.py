@@ -92,7 +92,7 @@ def _outer(start, code, order):
 
 # %% ../../nbs/11_meta.ipynb #9cabf5f5
 class GradientEncoder(nn.Module):
-    "A learned start and a few gradient steps, as an encoder (CAVIA, 2019; IPC's Algorithm 1, 2023)."
+    "A learned start and a few gradient steps, as an encoder (IPC's Algorithm 1, 2023; after CAVIA, 2019)."
     def __init__(self,
         code_shape,          # a modulator's
         steps=2,             # gradient steps

@@ -93,7 +93,8 @@ def _scores(p, y, n):
     return torch.stack([psnr(p, y), si_sdr(p, y), log_spectral_distance(p, y, n), psnr(flat, y)])
 
 def _mean(values):
-    "Mean of the finite decibels."
+    "Mean of the decibels but infinite ones (SI-SDR where the model is silent). `ValueError` for nan."
+    if values.isnan().any(): raise ValueError('the model gives samples that are no numbers: no score')
     finite = values[values.isfinite()].double()
     return float(finite.mean()) if len(finite) else None
 

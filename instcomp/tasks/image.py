@@ -183,8 +183,9 @@ def reconstruct(
 
 # %% ../../nbs/12_image.ipynb #442e429a
 def _mean(values):
-    "Mean of per-image decibels; infinite ones (a flat image against its mean colour) are left out."
+    "Mean of per-image decibels but infinite ones (a flat image against its mean colour). `ValueError`: nan."
     finite = torch.cat(values) if isinstance(values, list) else values
+    if finite.isnan().any(): raise ValueError('the model gives values that are no numbers: no score')
     finite = finite[finite.isfinite()]
     return float(finite.double().mean()) if len(finite) else None
 

@@ -47,6 +47,7 @@ def encode_views(
 
 def _asked(scene, support, how, draw):
     "Which pictures are shown and which asked about. `ValueError` where too few are there."
+    if how not in ('held-out', 'random'): raise ValueError(f'how={how!r}: give held-out or random')
     n = len(scene.images)
     shown = (scene.context or n//2) if how == 'held-out' else n - 1
     if support > shown: raise ValueError(f'{n} pictures: too few to show {support} of them')
@@ -112,13 +113,13 @@ def disagreement(
     model,     # RadianceField
     scene,     # Scene
     support,   # numbers of pictures, at least two
-    pose,      # (4, 4) where to look from
+    pose,      # (4, 4) where to look from, by the lens of the first of them
 ):             # (H, W) standard deviation of the colours
     "Standard deviation of the renderings from single pictures: an estimate of uncertainty."
-    answers, shape = [], scene.images.shape[-2:]
+    answers, shape, lens = [], scene.images.shape[-2:], scene.lens_of([support[0]])
     for k in support:
         code = encode_views(model, scene, [k])
-        answers.append(render_views(model, code, pose, scene.lens, shape)['rgb'])
+        answers.append(render_views(model, code, pose[None], lens, shape)['rgb'][0])
     return torch.stack(answers).std(0).mean(-1)
 
 # %% ../../nbs/15_nvs.ipynb #db7e9e14
