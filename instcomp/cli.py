@@ -218,7 +218,7 @@ def _last(out, last, what=''):
 def _signalled(error, first):
     "The exit after Ctrl-C or SIGTERM, of which what was stopped says a line; of several processes the first."
     code = getattr(error, 'code', 130)                       # 143 after SIGTERM
-    return typer.Exit(_stop(error, code) if first else code)
+    return typer.Exit(_stop(str(error) or 'stopped', code) if first else code)
 
 @contextmanager
 def _training(first=True):

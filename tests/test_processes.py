@@ -29,7 +29,9 @@ from instcomp.geometry.camera import orbit_pose
 from instcomp.models.discriminator import GANBatches
 from instcomp.models.radiance import ray_query
 from instcomp.tasks.local import LevelledClips
-from instcomp.training.trainer import Monitor, train
+from instcomp.training.checkpoint import Interrupt
+from instcomp.training.device import LOST
+from instcomp.training.trainer import Monitor, hushed, train
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 ENV = os.environ | dict(PYTHONPATH=str(ROOT), OMP_NUM_THREADS='1')
@@ -274,6 +276,19 @@ def test_two_processes_and_one_have_the_same_losses(home, tmp_path):
         assert len(losses_of(folder)) == 50 and np.allclose(losses_of(folder), one, rtol=1e-4, atol=0), name
         made, last = load_file(folder/'model.safetensors'), load_file(out['one']/'model.safetensors')
         for key, v in last.items(): assert (made[key] - v).norm() <= 1e-3*(v.norm() + 1e-3), (name, key)
+
+
+def test_the_signal_that_follows_a_loss_is_not_heard():
+    "torchrun ends the others at once: the line of what is kept comes first. Alone, or unharmed, one listens."
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    def after(size, words):
+        with pytest.raises(RuntimeError), Interrupt(), hushed(SimpleNamespace(size=size)):
+            raise RuntimeError(words)
+        try: return signal.getsignal(signal.SIGTERM)
+        finally:
+            for n, handler in before.items(): signal.signal(n, handler)
+    assert after(2, LOST[0]) == signal.SIG_IGN
+    assert after(1, LOST[0]) == after(2, 'shapes differ') == before[signal.SIGTERM]
 
 
 @pytest.mark.slow

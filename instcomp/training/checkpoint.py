@@ -578,7 +578,8 @@ class Interrupt:
         return self
 
     def __exit__(self, *error):
-        for n, handler in self.before.items(): signal.signal(n, handler)
+        for n, handler in self.before.items():
+            if signal.getsignal(n) is self: signal.signal(n, handler)        # or somebody has taken over
 
 # %% ../../nbs/training/checkpoint.ipynb #91603483
 def deaf(*_):

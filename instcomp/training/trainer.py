@@ -331,13 +331,22 @@ def updates(run, batches, row, processes, way, workers):
         backward = opt.backward
     return fit(loss_fn, opt, row['steps'], run.step, schedule_of(row), clip, row['accumulate'], backward)
 
+@contextmanager
+def hushed(processes):
+    "When another process is lost, this one is ended, too: no signal shall cut the line that says so."
+    try: yield
+    except RuntimeError as error:
+        main = threading.current_thread() is threading.main_thread()
+        if main and processes.size > 1 and is_loss(error): deaf()
+        raise
+
 def advance(watch, steps, bar):
     "Take all steps. `Stopped` after a signal, when the run is saved."
     run, processes = watch.run, watch.processes
     seen = bar and not processes.rank                       # and only on a terminal: None asks for one
     progress = tqdm(total=watch.row['steps'], initial=run.step, disable=None if seen else True)
     forecast = Forecast(progress)
-    with Interrupt(1. if processes.size == 1 else math.inf) as asked, progress:
+    with Interrupt(1. if processes.size == 1 else math.inf) as asked, progress, hushed(processes):
         for s in steps:
             stop = watch.after(s, asked.hit)
             progress.set_postfix(watch.bar, refresh=False)
