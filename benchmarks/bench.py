@@ -42,12 +42,11 @@ from instcomp.geometry.camera import pinhole
 from instcomp.models.attention import ROADS
 from instcomp.models.discriminator import build_gan
 from instcomp.models.local import decode_windows, encode_windows
-from instcomp.training.device import Way, device_of, going, keep_memory, precisions_of
+from instcomp.training.device import DTYPES, Way, device_of, going, keep_memory, precisions_of
 from instcomp.training.trainer import optimizer, train_settings
 
 HERE = Path(__file__).parent
 FOLDER = HERE/'speed'
-TYPES = dict(fp32=torch.float32, bf16=torch.bfloat16)
 PAPER = dict(step='image-ipc-paper-celeba', cavia='image-ipc-cavia-paper-imagenette',
              views='nvs-ipc-paper-cars', local='photos-local')
 TINY = dict(step='image-ipc-tiny', cavia='image-ipc-cavia-tiny', views='nvs-ipc-tiny-cars',
@@ -170,16 +169,16 @@ def clocked(job, device, runs):
     return statistics.median(turns(dict(job=job), device, runs)['job'])
 
 
-def large_product(device, dtype, n):
+def large_product(device, precision, n):
     "A job: the product of two n x n matrices, 2n^3 operations."
-    a, b, out = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(3))
+    a, b, out = (torch.ones(n, n, dtype=DTYPES[precision], device=device) for _ in range(3))
     return lambda: torch.mm(a, b, out=out)
 
 
 def ceiling(device, runs, n):
     "What the processor can do: GFLOP/s of products of n x n, fp32 and bf16; GB/s of a copy of 256 MB."
-    found = {name: 2e-9*n**3/clocked(large_product(device, dtype, n), device, runs)
-             for name, dtype in TYPES.items()}
+    found = {precision: 2e-9*n**3/clocked(large_product(device, precision, n), device, runs)
+             for precision in ('fp32', 'bf16')}
     a = torch.ones(2**26, device=device)
     b = torch.empty_like(a)
     return found | dict(copy=2*a.nbytes*1e-9/clocked(lambda: b.copy_(a), device, runs))
@@ -229,7 +228,7 @@ def measure(name, names, device, n, a):
     for precision in ('fp32', 'bf16') if 'bf16' in precisions_of(device) else ('fp32',):
         jobs = {road: lambda p=precision, r=road: job(Way(p, r))
                 for road in (ROADS if name in ATTEND else ['kernel'])}
-        both = jobs | dict(ceiling=large_product(device, TYPES[precision], n))
+        both = jobs | dict(ceiling=large_product(device, precision, n))
         taken = turns(both, device, a.runs, a.seconds)
         roads = {road: statistics.median(taken[road]) for road in jobs}
         road = min(roads, key=roads.get)
@@ -247,8 +246,10 @@ def measure(name, names, device, n, a):
 def percent(got):
     "Median and quartiles of the rounds; of a row measured before the ceiling had turns, the median alone."
     parts = [row['part'] for row in got.get('rounds', [])]
-    low, _, high = statistics.quantiles(parts, method='inclusive') if parts else [0]*3
-    return f'{100*got["part"]:.0f} %' + (f' ({100*low:.0f} to {100*high:.0f})' if parts else '')
+    middle = f'{100*got["part"]:.0f} %'
+    if not parts: return middle
+    low, _, high = statistics.quantiles(parts, method='inclusive')
+    return f'{middle} ({100*low:.0f} to {100*high:.0f})'
 
 
 def table(runs):

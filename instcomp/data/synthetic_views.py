@@ -57,6 +57,10 @@ def _sight(poses, size, angle):
     o, d = rays(poses, pinhole(size, size, angle), pixels(size, size))
     return o, F.normalize(d, dim=-1)
 
+def _end(poses):
+    "How far along any line of sight the cube [-1, 1]³ is left behind."
+    return poses[:, :3, 3].norm(dim=1).max().item() + 3**.5
+
 def cone_trace(
     f,      # signed distance
     poses,  # (V, 4, 4) camera to world, all outside the cube [-1, 1]³
@@ -66,7 +70,7 @@ def cone_trace(
     "Cones, narrower cones, lines. `ValueError` for a camera inside the cube."
     away = poses[:, :3, 3].norm(dim=1)
     if not away.min() > 3**.5: raise ValueError(f'a camera is {away.min():.2f} from the origin: go to 1.74')
-    t, far = (away - 3**.5)[:, None, None], away.max().item() + 3**.5
+    t, far = (away - 3**.5)[:, None, None], _end(poses)
     levels, hit = [size], torch.ones_like(t, dtype=torch.bool)
     while levels[0] % 4 == 0 and levels[0] > 8: levels.insert(0, levels[0]//4)
     for n in levels:
@@ -118,8 +122,8 @@ def photograph(
         dirs = rays(torch.eye(4), pinhole(size, size, angle), uv)[1]
         D = F.normalize(torch.einsum('epk,ejk->epj', dirs, poses[v, :3, :3]), dim=-1)
         O, S = (u[v, None].expand_as(D) for u in (poses[:, :3, 3], sun))
-        far = poses[:, :3, 3].norm(dim=1).max().item() + 3**.5
-        s, found = sphere_trace(solid.distance, O, D, began[edge].repeat_interleave(over**2), far, close=.002)
+        near = began[edge].repeat_interleave(over**2)
+        s, found = sphere_trace(solid.distance, O, D, near, _end(poses), close=.002)
         fine = torch.zeros(*found.shape, 4)
         fine[found] = _shaded(solid, (O + s[..., None]*D)[found], S[found])[0]
         out[edge] = fine.mean(1)

@@ -117,6 +117,9 @@ class SingleTask(Task):
         if signal is not None: self.lacks(f'cannot show {signal}')
         self.unrefined(steps)
         return self.shown(model, scale, bar)
+    def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
+        self.unrefined(steps)
+        return self.measured(model, signals, protocol, bar)                            # of each kind
     def unrefined(self, steps):
         if steps: raise ValueError('--steps: one signal has no code to refine; `fit --resume` goes on')
     def scoring(self, signals, folder):
@@ -155,8 +158,7 @@ class OnePictureTask(SingleTask):
         at, shape = _some(signals[0][0].numel()), signals[0].shape[1:]
         values = values_at(model, lambda k: centres(at[k], shape), len(at))
         return dict(psnr=_level((values.T[None], signals[0].flatten(1)[None, :, at])))
-    def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
-        self.unrefined(steps)
+    def measured(self, model, signals, protocol, bar):
         level = _level((self.shown(model, 1, bar)[None], signals[0][None]))
         how = f'{protocol}; PSNR in dB of all pixels, peak 1, unclamped'
         return dict(psnr=level, parameters=sum(p.numel() for p in model.parameters()), n=1, protocol=how)
@@ -190,8 +192,7 @@ class OneSoundTask(SingleTask):
     def score(self, model, signals):
         at = _some(self.facts['samples'])
         return dict(psnr=_level((self.heard(model, at)[None], signals[0][0][:, at])))
-    def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
-        self.unrefined(steps)
+    def measured(self, model, signals, protocol, bar):
         p, y = self.heard(model, bar=bar)[None, None], signals[0][0][None]                  # 1 1 n
         how = f'{protocol}; PSNR in dB of all samples, peak 1, unclamped'
         return dict(psnr=_level((p, y)), si_sdr=float(si_sdr(p, y)[0]), n=1, protocol=how,
@@ -295,8 +296,7 @@ class OneShapeScores(OneShapeTask):
         off = self.height(model, self.ours(signals[0].points[:5000])).abs().mean()
         return dict(distance=float(off)/(2*self.scale))
     @torch.no_grad()
-    def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
-        self.unrefined(steps)
+    def measured(self, model, signals, protocol, bar):
         mesh, true = self.shown(model, 1, bar), signals[0]
         found = surface_scores(*_of_mesh(mesh, 20_000), true.points[:20_000],
                                F.normalize(true.normals[:20_000], dim=1))
@@ -424,8 +424,7 @@ class OneSceneScores(OneSceneTask):
         seen = render(instance_field(model, no_code()), o[at].to(**where), d[at].to(**where), near, far, n,
                       model.fine)
         return dict(psnr=_level((seen['rgb'].cpu()[None], y[at][None])))
-    def evaluate(self, model, signals, steps=0, protocol='', bar=iter):
-        self.unrefined(steps)
+    def measured(self, model, signals, protocol, bar):
         scene = self.ours(signals[0])
         found = []
         for k in bar(self.asked(scene)):
